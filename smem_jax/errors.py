@@ -1,0 +1,9 @@
+"""The one exception that means 'what you gave me is wrong', as against a fault of the program."""
+
+
+class InputError(ValueError):
+    """Bad input from outside: a file, a configuration field, a command-line argument.
+
+    The message is one line that names the thing, its value and what would be right. The command
+    line prints it without a traceback and exits with status 2.
+    """

@@ -1,0 +1,1 @@
+"""Decoder-only transformers: the architecture, pretrained import and the memory retrofit."""

@@ -1,0 +1,229 @@
+"""A decoder-only transformer of the Llama family as flax.nnx modules.
+
+The forward pass can be entered and left at any block (`embed`, `run_blocks`, `logits`), since sparse
+memory finetuning computes everything below the memory layer once and never differentiates it.
+Weights are float32 [in, out]. Padding goes to the right: under a causal mask nothing real reads it.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from smem_jax.memory.layer import MemoryLayer
+from smem_jax.models import rope
+from smem_jax.models.config import ModelConfig
+
+
+class KVCache(NamedTuple):
+    """Keys and values of one block, each [batch, max_len, num_kv_heads, head_dim]."""
+
+    keys: jax.Array
+    values: jax.Array
+
+
+def init_cache(config: ModelConfig, batch: int, max_len: int, dtype=jnp.float32) -> list[KVCache]:
+    """Empty caches, one for each block."""
+    shape = (batch, max_len, config.num_kv_heads, config.head_dim)
+    return [
+        KVCache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)) for _ in range(config.num_blocks)
+    ]
+
+
+class Attention(nnx.Module):
+    """Causal grouped-query attention with rotary positions."""
+
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
+        def linear(features_in: int, features_out: int) -> nnx.Linear:
+            return nnx.Linear(features_in, features_out, use_bias=False, rngs=rngs)
+
+        self.config = config
+        self.query = linear(config.embed_dim, config.num_heads * config.head_dim)
+        self.key = linear(config.embed_dim, config.num_kv_heads * config.head_dim)
+        self.value = linear(config.embed_dim, config.num_kv_heads * config.head_dim)
+        self.out = linear(config.num_heads * config.head_dim, config.embed_dim)
+
+    def __call__(
+        self, x: jax.Array, positions: jax.Array, cache: KVCache | None = None
+    ) -> tuple[jax.Array, KVCache | None]:
+        """Maps [batch, seq, embed_dim] to the same shape.
+
+        With a cache, keys and values are written at `positions` int32 [batch, seq] and every cached
+        position up to a query's own is read; without one, the sequence attends to itself.
+        """
+        freqs = rope.frequencies(self.config)
+        heads = (*x.shape[:2], -1, self.config.head_dim)
+        query = rope.rotate(self.query(x).reshape(heads), positions, freqs)
+        key = rope.rotate(self.key(x).reshape(heads), positions, freqs)
+        value = self.value(x).reshape(heads)
+        if cache is None:
+            mixed = jax.nn.dot_product_attention(query, key, value, is_causal=True)
+        else:
+            rows = jnp.arange(x.shape[0])[:, None]
+            cache = KVCache(
+                cache.keys.at[rows, positions].set(key), cache.values.at[rows, positions].set(value)
+            )
+            seen = jnp.arange(cache.keys.shape[1]) <= positions[..., None]  # [batch, seq, max_len]
+            mixed = jax.nn.dot_product_attention(query, cache.keys, cache.values, mask=seen[:, None])
+        return self.out(mixed.reshape(*x.shape[:2], -1)), cache
+
+
+class FeedForward(nnx.Module):
+    """SwiGLU: (silu(x Wgate) * x Wup) Wdown."""
+
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
+        self.gate = nnx.Linear(config.embed_dim, config.ffn_dim, use_bias=False, rngs=rngs)
+        self.up = nnx.Linear(config.embed_dim, config.ffn_dim, use_bias=False, rngs=rngs)
+        self.down = nnx.Linear(config.ffn_dim, config.embed_dim, use_bias=False, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [..., embed_dim] to the same shape."""
+        return self.down(nnx.silu(self.gate(x)) * self.up(x))
+
+
+class Block(nnx.Module):
+    """Attention, then a feed-forward network, a memory layer, or the two side by side.
+
+    `ffn` is None where a memory layer replaced it; `memory` is None in an ordinary block.
+    """
+
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
+        norm = {"epsilon": config.norm_epsilon, "rngs": rngs}
+        self.attention_norm = nnx.RMSNorm(config.embed_dim, **norm)
+        self.attention = Attention(config, rngs=rngs)
+        self.ffn_norm = nnx.RMSNorm(config.embed_dim, **norm)
+        self.ffn: FeedForward | None = nnx.data(FeedForward(config, rngs=rngs))
+        self.memory: MemoryLayer | None = nnx.data(None)
+
+    def before_memory(
+        self, x: jax.Array, positions: jax.Array, cache: KVCache | None = None
+    ) -> tuple[jax.Array, jax.Array, KVCache | None]:
+        """All of the block that a memory layer does not touch.
+
+        Returns the residual stream with attention and feed-forward added, the normalised hidden
+        state that a memory layer reads (both [batch, seq, embed_dim]), and the cache.
+        """
+        mixed, cache = self.attention(self.attention_norm(x), positions, cache)
+        x = x + mixed
+        hidden = self.ffn_norm(x)
+        if self.ffn is not None:
+            x = x + self.ffn(hidden)
+        return x, hidden, cache
+
+    def __call__(
+        self, x: jax.Array, positions: jax.Array, cache: KVCache | None = None
+    ) -> tuple[jax.Array, KVCache | None]:
+        """Maps [batch, seq, embed_dim] to the same shape."""
+        x, hidden, cache = self.before_memory(x, positions, cache)
+        if self.memory is not None:
+            x = x + self.memory(hidden)
+        return x, cache
+
+
+class Transformer(nnx.Module):
+    """Embedding, blocks, norm and language-model head."""
+
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
+        self.config = config
+        self.embedding = nnx.Embed(config.vocab_size, config.embed_dim, rngs=rngs)
+        self.blocks = nnx.List([Block(config, rngs=rngs) for _ in range(config.num_blocks)])
+        self.norm = nnx.RMSNorm(config.embed_dim, epsilon=config.norm_epsilon, rngs=rngs)
+        self.head: nnx.Linear | None = nnx.data(
+            None
+            if config.tied_embeddings
+            else nnx.Linear(config.embed_dim, config.vocab_size, use_bias=False, rngs=rngs)
+        )
+
+    def embed(self, tokens: jax.Array) -> jax.Array:
+        """Maps int32 [batch, seq] to [batch, seq, embed_dim]."""
+        return self.embedding(tokens)
+
+    def run_blocks(
+        self, x: jax.Array, start: int = 0, stop: int | None = None, positions=None
+    ) -> jax.Array:
+        """Runs blocks `start` to `stop` (exclusive) on [batch, seq, embed_dim], without a cache."""
+        if positions is None:
+            positions = default_positions(x)
+        for block in self.blocks[start:stop]:
+            x, _ = block(x, positions)
+        return x
+
+    def logits(self, x: jax.Array) -> jax.Array:
+        """Maps the residual stream [..., embed_dim] to float32 logits [..., vocab_size]."""
+        x = self.norm(x)
+        return self.embedding.attend(x) if self.head is None else self.head(x)
+
+    def __call__(self, tokens: jax.Array) -> jax.Array:
+        """Maps int32 [batch, seq] to logits [batch, seq, vocab_size]."""
+        return self.logits(self.run_blocks(self.embed(tokens)))
+
+    def decode(
+        self, tokens: jax.Array, positions: jax.Array, caches: list[KVCache]
+    ) -> tuple[jax.Array, list[KVCache]]:
+        """Runs `tokens` int32 [batch, seq] at `positions` [batch, seq] against the caches.
+
+        Returns the residual stream [batch, seq, embed_dim] before the final norm, and the caches
+        with these tokens in them.
+        """
+        x = self.embed(tokens)
+        new_caches = []
+        for block, cache in zip(self.blocks, caches, strict=True):
+            x, cache = block(x, positions, cache)
+            new_caches.append(cache)
+        return x, new_caches
+
+    @classmethod
+    def from_tensors(cls, config: ModelConfig, tensors: Mapping[str, np.ndarray]) -> "Transformer":
+        """Builds the model from weights under their Hugging Face Llama names, [out, in].
+
+        Raises ValueError for a tensor that is missing or has the wrong shape.
+        """
+        model = nnx.eval_shape(lambda: cls(config, rngs=nnx.Rngs(0)))
+        graph, state = nnx.split(model)
+        flat = nnx.to_flat_state(state)
+        filled = []
+        for path, variable in flat:
+            name, transpose = _tensor_name(path)
+            if name not in tensors:
+                raise ValueError(f"tensor {name!r} is missing from the checkpoint")
+            tensor = np.asarray(tensors[name], dtype=np.float32)
+            tensor = tensor.T if transpose else tensor
+            if tensor.shape != variable.shape:
+                raise ValueError(
+                    f"tensor {name!r} has shape {tensor.shape}, the configuration asks for "
+                    f"{variable.shape} (transposed: {transpose})"
+                )
+            filled.append((path, variable.replace(jnp.asarray(tensor))))
+        return nnx.merge(graph, nnx.from_flat_state(filled))
+
+
+def default_positions(x: jax.Array) -> jax.Array:
+    """Positions 0, 1, ... for each row of [batch, seq, ...]: int32 [batch, seq]."""
+    return jnp.broadcast_to(jnp.arange(x.shape[1], dtype=jnp.int32), x.shape[:2])
+
+
+_TENSOR_NAMES = {
+    ("embedding", "embedding"): "model.embed_tokens.weight",
+    ("norm", "scale"): "model.norm.weight",
+    ("head", "kernel"): "lm_head.weight",
+    ("attention_norm", "scale"): "input_layernorm.weight",
+    ("ffn_norm", "scale"): "post_attention_layernorm.weight",
+    ("attention", "query", "kernel"): "self_attn.q_proj.weight",
+    ("attention", "key", "kernel"): "self_attn.k_proj.weight",
+    ("attention", "value", "kernel"): "self_attn.v_proj.weight",
+    ("attention", "out", "kernel"): "self_attn.o_proj.weight",
+    ("ffn", "gate", "kernel"): "mlp.gate_proj.weight",
+    ("ffn", "up", "kernel"): "mlp.up_proj.weight",
+    ("ffn", "down", "kernel"): "mlp.down_proj.weight",
+}
+
+
+def _tensor_name(path: tuple) -> tuple[str, bool]:
+    """The Hugging Face name of a parameter, and whether it is stored transposed there."""
+    transpose = path[-1] == "kernel"
+    if path[0] == "blocks":
+        return f"model.layers.{path[1]}.{_TENSOR_NAMES[path[2:]]}", transpose
+    return _TENSOR_NAMES[path], transpose

@@ -52,6 +52,17 @@ class Tokenizer:
         """The text of `ids`, special tokens left out."""
         return self._backend.decode(list(ids))
 
+    def ids_containing(self, text: str) -> list[int]:
+        """Ids of the tokens whose own text contains `text`, such as a line break."""
+        singles = self._backend.decode_batch([[index] for index in range(self.vocab_size)])
+        return [index for index, token in enumerate(singles) if text in token]
+
+    @property
+    def special_ids(self) -> list[int]:
+        """Ids of the special tokens, `eos_id` among them, in rising order."""
+        added = self._backend.get_added_tokens_decoder()
+        return sorted({self.eos_id} | {index for index, token in added.items() if token.special})
+
     @property
     def vocab_size(self) -> int:
         """Number of token ids, special ones included."""

@@ -1,0 +1,1 @@
+"""What a model answers, and how likely it finds answers and text."""

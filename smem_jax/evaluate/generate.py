@@ -1,0 +1,125 @@
+"""Greedy generation with a KV cache."""
+
+import functools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tqdm
+from flax import nnx
+
+from smem_jax.errors import InputError
+from smem_jax.evaluate.batching import bucket_length, pad_rows
+from smem_jax.models.pretrained import Tokenizer
+from smem_jax.models.transformer import Transformer, default_positions, init_cache
+
+
+def answers(
+    model: Transformer,
+    tokenizer: Tokenizer,
+    prompts: Sequence[str],
+    max_new_tokens: int = 24,
+    batch_size: int = 50,
+) -> list[str]:
+    """What follows each prompt up to the first line break or special token, stripped."""
+    stops = tokenizer.special_ids + tokenizer.ids_containing("\n")
+    texts = generate(model, tokenizer, prompts, max_new_tokens, stops, batch_size)
+    return [text.strip() for text in texts]
+
+
+def generate(
+    model: Transformer,
+    tokenizer: Tokenizer,
+    prompts: Sequence[str],
+    max_new_tokens: int,
+    stop_token_ids: Sequence[int],
+    batch_size: int = 50,
+) -> list[str]:
+    """The most likely continuation of each prompt, token by token.
+
+    A continuation ends before the first of `stop_token_ids` or after `max_new_tokens`. All prompts
+    of a call are padded to one length out of 32, 64, 128, ..., so that prompts of several lengths
+    share a compilation. Raises InputError for an empty prompt, and for one that would not fit into
+    the positions of the model.
+    """
+    rows = [tokenizer.encode(prompt) for prompt in prompts]
+    if not rows:
+        return []
+    _check_lengths(prompts, rows, model.config.max_positions - max_new_tokens)
+    length = bucket_length(max(map(len, rows)))
+    batch_size = min(batch_size, len(rows))
+    is_stop = np.zeros(model.config.vocab_size, bool)
+    is_stop[list(stop_token_ids)] = True
+    graphdef, state = nnx.split(model)
+    texts = []
+    for start in tqdm.trange(0, len(rows), batch_size, desc="answers", delay=2):
+        batch = rows[start : start + batch_size]
+        tokens = pad_rows(batch, batch_size, length, tokenizer.pad_id)
+        lengths = np.zeros(batch_size, np.int32)
+        lengths[: len(batch)] = [len(row) for row in batch]
+        generated, counts = _greedy(graphdef, state, tokens, lengths, is_stop, max_new_tokens)
+        for row, count in list(zip(np.asarray(generated), np.asarray(counts), strict=True))[
+            : len(batch)
+        ]:
+            texts.append(tokenizer.decode(row[:count].tolist()))
+    return texts
+
+
+def _check_lengths(prompts: Sequence[str], rows: Sequence[list[int]], longest: int) -> None:
+    for prompt, row in zip(prompts, rows, strict=True):
+        if not 1 <= len(row) <= longest:
+            raise InputError(
+                f"prompt {prompt[:80]!r} has {len(row)} tokens; 1 to {longest} are right"
+            )
+
+
+@functools.partial(jax.jit, static_argnames=("graphdef", "max_new_tokens"))
+def _greedy(
+    graphdef: nnx.GraphDef,
+    state: nnx.State,
+    tokens: jax.Array,
+    lengths: jax.Array,
+    is_stop: jax.Array,
+    max_new_tokens: int,
+) -> tuple[jax.Array, jax.Array]:
+    """Greedy tokens int32 [batch, max_new_tokens] and how many of them come before a stop [batch].
+
+    `tokens` int32 [batch, seq] are prompts padded on the right, of `lengths` [batch]; a row of
+    length zero is padding. `is_stop` is bool [vocab_size]. The loop ends when all rows have stopped.
+    """
+    model = nnx.merge(graphdef, state)
+    batch, seq = tokens.shape
+    caches = init_cache(model.config, batch, seq + max_new_tokens)
+    hidden, caches = model.decode(tokens, default_positions(tokens), caches)
+    # Keys of the padding stay in the cache; each is overwritten before a query can see it.
+    last = jnp.take_along_axis(hidden, jnp.maximum(lengths - 1, 0)[:, None, None], axis=1)
+    first_token = _most_likely(model, last)
+
+    def unfinished(carry: tuple) -> jax.Array:
+        step, _, done, *_ = carry
+        return (step < max_new_tokens) & ~done.all()
+
+    def next_token(carry: tuple) -> tuple:
+        step, token, done, generated, counts, caches = carry
+        generated = generated.at[:, step].set(token)
+        done = done | is_stop[token]
+        counts = counts + ~done
+        hidden, caches = model.decode(token[:, None], (lengths + step)[:, None], caches)
+        return step + 1, _most_likely(model, hidden), done, generated, counts, caches
+
+    carry = (
+        0,
+        first_token,
+        lengths == 0,
+        jnp.zeros((batch, max_new_tokens), jnp.int32),
+        jnp.zeros(batch, jnp.int32),
+        caches,
+    )
+    _, _, _, generated, counts, _ = jax.lax.while_loop(unfinished, next_token, carry)
+    return generated, counts
+
+
+def _most_likely(model: Transformer, hidden: jax.Array) -> jax.Array:
+    """The likeliest token after the last position of [batch, seq, embed_dim]: int32 [batch]."""
+    return jnp.argmax(model.logits(hidden[:, -1]), axis=-1).astype(jnp.int32)

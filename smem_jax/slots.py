@@ -1,0 +1,322 @@
+"""Which slots a batch reads much and ordinary text reads little: counts, TF-IDF, top-t.
+
+Pure functions on arrays, after 'Continual Learning via Sparse Memory Finetuning' (arXiv 2510.15103).
+A *slot* is a row of a value table with `num_slots` rows; a *read* is one slot number that the
+product-key search returned. With c(i) the reads of slot i in a batch, B background batches and
+df(i) how many of those read slot i at all::
+
+    tf_idf(i) = c(i) / sum_j c(j) * log((B + 1) / (1 + df(i)))
+
+The top t slots by that score are trained. Only slots that were read can be among them, so
+`select_read_slots` looks at the reads alone: its cost does not grow with the number of slots.
+
+Shapes, dtypes and static sizes are always checked; values only where they are concrete, since a
+traced value cannot raise. What a bad traced value does is said at each function. All errors are
+`InputError`, a `ValueError`.
+"""
+
+from typing import Any, Literal, NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from smem_jax.errors import InputError
+
+Mode = Literal["tf_idf", "tf", "random"]
+
+
+class Selection(NamedTuple):
+    """The trainable slots of a batch.
+
+    `slots` int32 [top_t] ascends: the chosen slots, then `num_slots` (out of range, so that a
+    scatter with mode='drop' ignores it) in the places that the batch read too few slots to fill.
+    `is_real` bool [top_t] tells the two apart.
+    """
+
+    slots: jax.Array
+    is_real: jax.Array
+
+
+def access_counts(indices: ArrayLike, num_slots: int, mask: ArrayLike | None = None) -> jax.Array:
+    """How often each slot is read: int32 [num_slots].
+
+    Args:
+      indices: slot numbers, any integer dtype, [..., top_k] (or any other non-empty shape).
+      num_slots: rows of the value table.
+      mask: bool, its axes are the leading axes of `indices` (a size of 1 stretches), so [batch, seq]
+        for indices [batch, seq, num_heads, top_k]. Reads where it is False, such as those of
+        padding, are not counted.
+
+    Raises:
+      InputError: for indices of another dtype, empty or outside of [0, num_slots) (when traced, such
+        reads are not counted), and for a mask that does not fit.
+    """
+    _check_size("num_slots", num_slots)
+    flat = _masked_reads(indices, num_slots, mask)
+    return jnp.zeros(num_slots, jnp.int32).at[flat].add(1, mode="drop")
+
+
+def add_document(document_frequency: ArrayLike, counts: ArrayLike) -> jax.Array:
+    """Document frequency int32 [num_slots] with one more batch, whose access counts are given.
+
+    A batch counts once for a slot, however often it reads it. Start with zeros.
+    """
+    document_frequency = _integers("document_frequency", document_frequency, ndim=1)
+    counts = _same_shape("counts", counts, document_frequency)
+    return document_frequency + (counts > 0)
+
+
+def document_frequency(counts: ArrayLike) -> jax.Array:
+    """How many of a set of batches read each slot: int32 [num_slots].
+
+    Args:
+      counts: access counts of the batches, [num_batches, num_slots].
+    """
+    if jnp.ndim(counts) != 2:
+        raise InputError(f"counts has shape {jnp.shape(counts)}; [num_batches, num_slots] is right")
+    return jnp.sum(jnp.asarray(counts) > 0, axis=0, dtype=jnp.int32)
+
+
+def idf(document_frequency: ArrayLike, num_documents: ArrayLike) -> jax.Array:
+    """log((num_documents + 1) / (1 + document_frequency)), float32 of the shape of the frequency.
+
+    Raises:
+      InputError: for a frequency below 0 or above `num_documents`, where concrete, and for less than
+        one document, with which every slot would score 0.
+    """
+    document_frequency = _integers("document_frequency", document_frequency)
+    _check_documents(document_frequency, num_documents)
+    num_documents = jnp.asarray(num_documents, jnp.float32)
+    return jnp.log((num_documents + 1) / (1 + document_frequency.astype(jnp.float32)))
+
+
+def tf_idf(counts: ArrayLike, document_frequency: ArrayLike, num_documents: ArrayLike) -> jax.Array:
+    """The score of each slot, float32 [num_slots]; the formula stands at the head of this module.
+
+    Args:
+      counts: reads of each slot in the batch, [num_slots].
+      document_frequency: background batches that read each slot, integers [num_slots].
+      num_documents: background batches in all.
+    """
+    return term_frequency(counts) * idf(document_frequency, num_documents)
+
+
+def term_frequency(counts: ArrayLike) -> jax.Array:
+    """The share of each slot in the reads of the batch, float32; zeros where nothing was read."""
+    counts = _counts(counts)
+    return counts.astype(jnp.float32) / jnp.maximum(counts.sum(), 1).astype(jnp.float32)
+
+
+def random_scores(slots: ArrayLike, key: jax.Array) -> jax.Array:
+    """A uniform float32 in [0, 1) for each slot number, which depends on the key and the slot only."""
+    slots = _integers("slots", slots)
+    draw = jax.vmap(lambda slot: jax.random.uniform(jax.random.fold_in(key, slot)))
+    return draw(slots.ravel()).reshape(slots.shape)
+
+
+def top_slots(scores: ArrayLike, counts: ArrayLike, top_t: int) -> Selection:
+    """The `top_t` slots with the highest scores among those that were read.
+
+    Of equal scores the lower slot goes first. Fewer slots read than `top_t` is no error.
+
+    Args:
+      scores: [num_slots], any real dtype; compared as float32.
+      counts: reads of each slot, [num_slots]; a slot with none is never selected.
+      top_t: slots to select, a Python integer from 1 to num_slots.
+
+    Raises:
+      InputError: for shapes that differ, top_t out of range and scores that are NaN (when traced, a
+        slot with such a score is not selected).
+    """
+    if jnp.ndim(scores) != 1:
+        raise InputError(f"scores has shape {jnp.shape(scores)}; [num_slots] is right")
+    scores = _no_nan("scores", jnp.asarray(scores, jnp.float32))
+    counts = _counts(_same_shape("counts", counts, scores))
+    num_slots = scores.shape[0]
+    check_top_t(top_t, num_slots)
+    return _best(scores, counts, jnp.arange(num_slots, dtype=jnp.int32), top_t, num_slots)
+
+
+def select_read_slots(
+    indices: ArrayLike,
+    document_frequency: ArrayLike,
+    num_documents: ArrayLike,
+    top_t: int,
+    mask: ArrayLike | None = None,
+    mode: Mode = "tf_idf",
+    key: jax.Array | None = None,
+) -> Selection:
+    """What `top_slots` selects after `access_counts` and `slot_scores`, at a cost free of num_slots.
+
+    The reads are sorted, equal ones counted, and the scores of those at most `indices.size` slots
+    compared; of `document_frequency` only their entries are looked at.
+
+    Args:
+      indices: slot numbers, any integer dtype, [..., top_k].
+      document_frequency: background batches that read each slot, integers [num_slots].
+      num_documents: background batches in all.
+      top_t: slots to select, a Python integer from 1 to num_slots.
+      mask: as for `access_counts`.
+      mode: as for `slot_scores`.
+      key: as for `slot_scores`.
+
+    Raises:
+      InputError: as the functions that it stands for.
+    """
+    document_frequency = _integers("document_frequency", document_frequency, ndim=1)
+    num_slots = document_frequency.shape[0]
+    check_top_t(top_t, num_slots)
+    slots, counts = _distinct(_masked_reads(indices, num_slots, mask), num_slots)
+    frequency = document_frequency.at[slots].get(mode="fill", fill_value=0)
+    scores = slot_scores(counts, frequency, num_documents, mode, key, slots)
+    return _best(scores, counts, slots, top_t, num_slots)
+
+
+def slot_scores(
+    counts: ArrayLike,
+    document_frequency: ArrayLike,
+    num_documents: ArrayLike,
+    mode: Mode = "tf_idf",
+    key: jax.Array | None = None,
+    slots: ArrayLike | None = None,
+) -> jax.Array:
+    """The score by which slots are selected, float32 of the shape of `counts`.
+
+    Args:
+      counts: reads of each slot, [num_slots].
+      document_frequency: background batches that read each slot, integers [num_slots].
+      num_documents: background batches in all.
+      mode: 'tf_idf' (the paper), 'tf' (counts alone, its ablation) or 'random' (a baseline: any slot
+        that was read, evenly).
+      key: the random key that 'random' wants; the other modes take none.
+      slots: which slots the counts belong to; all in order when None.
+    """
+    check_mode(mode)
+    if (key is None) == (mode == "random"):
+        wanted = "a key from jax.random.key" if mode == "random" else "None"
+        raise InputError(f"key={key} with mode={mode!r}; {wanted} is right")
+    if mode == "tf":
+        return term_frequency(counts)
+    if key is not None:
+        return random_scores(jnp.arange(jnp.size(counts)) if slots is None else slots, key)
+    return tf_idf(
+        _same_shape("counts", counts, document_frequency), document_frequency, num_documents
+    )
+
+
+def check_top_t(top_t: int, num_slots: int) -> None:
+    """Raises InputError unless `top_t` is an integer from 1 to `num_slots`."""
+    _check_size("top_t", top_t)
+    if top_t > num_slots:
+        raise InputError(f"top_t={top_t} exceeds num_slots={num_slots}")
+
+
+def check_mode(mode: str) -> None:
+    """Raises InputError for a selection mode that does not exist."""
+    if mode not in get_args(Mode):
+        raise InputError(f"mode={mode!r}; one of {', '.join(map(repr, get_args(Mode)))} is right")
+
+
+def _best(
+    scores: jax.Array, counts: jax.Array, slots: jax.Array, top_t: int, num_slots: int
+) -> Selection:
+    """Top-t of candidates whose `slots` ascend where `counts` is above 0."""
+    ranked = jnp.where((counts > 0) & (scores > -jnp.inf), scores, -jnp.inf)
+    # lax.top_k puts the lower position first among equals, and positions are in order of slots.
+    best, positions = jax.lax.top_k(ranked, min(top_t, ranked.shape[0]))
+    chosen = jnp.sort(jnp.where(best > -jnp.inf, slots[positions], num_slots))
+    chosen = jnp.pad(chosen, (0, top_t - chosen.shape[0]), constant_values=num_slots)
+    return Selection(chosen, chosen < num_slots)
+
+
+def _distinct(reads: jax.Array, num_slots: int) -> tuple[jax.Array, jax.Array]:
+    """Sorted `reads` [n], and at the first of each run of equal slots its length, elsewhere 0."""
+    reads = jnp.sort(reads)
+    is_first = jnp.concatenate([jnp.ones(1, bool), reads[1:] != reads[:-1]])
+    places = jnp.arange(reads.shape[0], dtype=jnp.int32)
+    starts = jax.lax.cummin(jnp.where(is_first, places, reads.shape[0]), reverse=True)
+    ends = jnp.concatenate([starts[1:], jnp.full(1, reads.shape[0], jnp.int32)])
+    return reads, jnp.where(is_first & (reads < num_slots), ends - places, 0)
+
+
+def _masked_reads(indices: ArrayLike, num_slots: int, mask: ArrayLike | None) -> jax.Array:
+    """Flat int32 slot numbers, with `num_slots` in place of what must not be counted."""
+    indices = _integers("indices", indices)
+    if indices.size == 0:
+        raise InputError(f"indices has shape {indices.shape}; at least one read is right")
+    if is_concrete(indices) and (indices.min() < 0 or indices.max() >= num_slots):
+        raise InputError(
+            f"indices of shape {indices.shape} range from {indices.min()} to {indices.max()}; "
+            f"0 to {num_slots - 1} is right"
+        )
+    counted = (indices >= 0) & (indices < num_slots)
+    if mask is not None:
+        counted &= _leading(mask, indices.shape)
+    return jnp.where(counted, indices, num_slots).astype(jnp.int32).ravel()
+
+
+def _leading(mask: ArrayLike, shape: tuple[int, ...]) -> jax.Array:
+    mask = jnp.asarray(mask)
+    fits = mask.ndim <= len(shape) and all(
+        size in (1, whole) for size, whole in zip(mask.shape, shape, strict=False)
+    )
+    if mask.dtype != jnp.bool_ or not fits:
+        raise InputError(
+            f"mask is {mask.dtype} of shape {mask.shape}; bool whose axes are the leading ones of "
+            f"indices, of shape {shape}, is right"
+        )
+    return mask.reshape(mask.shape + (1,) * (len(shape) - mask.ndim))
+
+
+def is_concrete(*arrays: Any) -> bool:
+    """Whether all values are at hand, so that they can be checked."""
+    return not any(isinstance(array, jax.core.Tracer) for array in arrays)
+
+
+def _check_size(name: str, size: int) -> None:
+    if not isinstance(size, (int, np.integer)) or isinstance(size, bool) or size < 1:
+        raise InputError(f"{name}={size}; an integer of at least 1 is right")
+
+
+def _integers(name: str, array: ArrayLike, ndim: int | None = None) -> jax.Array:
+    array = array if isinstance(array, jax.Array) else np.asarray(array)
+    if not jnp.issubdtype(array.dtype, jnp.integer) or ndim not in (None, array.ndim):
+        rank = "" if ndim is None else f" of rank {ndim}"
+        raise InputError(
+            f"{name} is {array.dtype} of shape {array.shape}; integers{rank} are right"
+        )
+    return jnp.asarray(array)
+
+
+def _counts(counts: ArrayLike) -> jax.Array:
+    counts = _no_nan("counts", jnp.asarray(counts))
+    if is_concrete(counts) and counts.size and counts.min() < 0:
+        raise InputError(f"counts of shape {counts.shape} has {counts.min()}; 0 or more is right")
+    return counts
+
+
+def _no_nan(name: str, array: jax.Array) -> jax.Array:
+    if is_concrete(array) and jnp.isnan(array).any():
+        raise InputError(f"{name} of shape {array.shape} has NaN; real numbers are right")
+    return array
+
+
+def _same_shape(name: str, array: ArrayLike, other: ArrayLike) -> jax.Array:
+    if jnp.shape(array) != jnp.shape(other):
+        raise InputError(f"{name} has shape {jnp.shape(array)}; {jnp.shape(other)} is right")
+    return jnp.asarray(array)
+
+
+def _check_documents(document_frequency: jax.Array, num_documents: ArrayLike) -> None:
+    if is_concrete(num_documents) and num_documents < 1:  # type: ignore[operator]
+        raise InputError(f"num_documents={num_documents}; at least 1 is right (or mode='tf')")
+    if not is_concrete(document_frequency, num_documents) or not document_frequency.size:
+        return
+    low, high = document_frequency.min(), document_frequency.max()
+    if low < 0 or high > num_documents:
+        raise InputError(
+            f"document_frequency of shape {document_frequency.shape} ranges from {low} to {high}; "
+            f"0 to num_documents={num_documents} is right"
+        )

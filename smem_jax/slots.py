@@ -15,13 +15,20 @@ traced value cannot raise. What a bad traced value does is said at each function
 `InputError`, a `ValueError`.
 """
 
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike
 
+from smem_jax.array_checks import (
+    check_size,
+    indices_below,
+    integers,
+    is_concrete,
+    no_nan,
+    same_shape,
+)
 from smem_jax.errors import InputError
 
 Mode = Literal["tf_idf", "tf", "random"]
@@ -53,7 +60,7 @@ def access_counts(indices: ArrayLike, num_slots: int, mask: ArrayLike | None = N
       InputError: for indices of another dtype, empty or outside of [0, num_slots) (when traced, such
         reads are not counted), and for a mask that does not fit.
     """
-    _check_size("num_slots", num_slots)
+    check_size("num_slots", num_slots)
     flat = _masked_reads(indices, num_slots, mask)
     return jnp.zeros(num_slots, jnp.int32).at[flat].add(1, mode="drop")
 
@@ -63,8 +70,8 @@ def add_document(document_frequency: ArrayLike, counts: ArrayLike) -> jax.Array:
 
     A batch counts once for a slot, however often it reads it. Start with zeros.
     """
-    document_frequency = _integers("document_frequency", document_frequency, ndim=1)
-    counts = _same_shape("counts", counts, document_frequency)
+    document_frequency = integers("document_frequency", document_frequency, ndim=1)
+    counts = same_shape("counts", counts, document_frequency)
     return document_frequency + (counts > 0)
 
 
@@ -86,7 +93,7 @@ def idf(document_frequency: ArrayLike, num_documents: ArrayLike) -> jax.Array:
       InputError: for a frequency below 0 or above `num_documents`, where concrete, and for less than
         one document, with which every slot would score 0.
     """
-    document_frequency = _integers("document_frequency", document_frequency)
+    document_frequency = integers("document_frequency", document_frequency)
     _check_documents(document_frequency, num_documents)
     num_documents = jnp.asarray(num_documents, jnp.float32)
     return jnp.log((num_documents + 1) / (1 + document_frequency.astype(jnp.float32)))
@@ -111,7 +118,7 @@ def term_frequency(counts: ArrayLike) -> jax.Array:
 
 def random_scores(slots: ArrayLike, key: jax.Array) -> jax.Array:
     """A uniform float32 in [0, 1) for each slot number, which depends on the key and the slot only."""
-    slots = _integers("slots", slots)
+    slots = integers("slots", slots)
     draw = jax.vmap(lambda slot: jax.random.uniform(jax.random.fold_in(key, slot)))
     return draw(slots.ravel()).reshape(slots.shape)
 
@@ -132,8 +139,8 @@ def top_slots(scores: ArrayLike, counts: ArrayLike, top_t: int) -> Selection:
     """
     if jnp.ndim(scores) != 1:
         raise InputError(f"scores has shape {jnp.shape(scores)}; [num_slots] is right")
-    scores = _no_nan("scores", jnp.asarray(scores, jnp.float32))
-    counts = _counts(_same_shape("counts", counts, scores))
+    scores = no_nan("scores", scores).astype(jnp.float32)
+    counts = _counts(same_shape("counts", counts, scores))
     num_slots = scores.shape[0]
     check_top_t(top_t, num_slots)
     return _best(scores, counts, jnp.arange(num_slots, dtype=jnp.int32), top_t, num_slots)
@@ -165,7 +172,7 @@ def select_read_slots(
     Raises:
       InputError: as the functions that it stands for.
     """
-    document_frequency = _integers("document_frequency", document_frequency, ndim=1)
+    document_frequency = integers("document_frequency", document_frequency, ndim=1)
     num_slots = document_frequency.shape[0]
     check_top_t(top_t, num_slots)
     slots, counts = _distinct(_masked_reads(indices, num_slots, mask), num_slots)
@@ -202,13 +209,13 @@ def slot_scores(
     if key is not None:
         return random_scores(jnp.arange(jnp.size(counts)) if slots is None else slots, key)
     return tf_idf(
-        _same_shape("counts", counts, document_frequency), document_frequency, num_documents
+        same_shape("counts", counts, document_frequency), document_frequency, num_documents
     )
 
 
 def check_top_t(top_t: int, num_slots: int) -> None:
     """Raises InputError unless `top_t` is an integer from 1 to `num_slots`."""
-    _check_size("top_t", top_t)
+    check_size("top_t", top_t)
     if top_t > num_slots:
         raise InputError(f"top_t={top_t} exceeds num_slots={num_slots}")
 
@@ -243,18 +250,12 @@ def _distinct(reads: jax.Array, num_slots: int) -> tuple[jax.Array, jax.Array]:
 
 def _masked_reads(indices: ArrayLike, num_slots: int, mask: ArrayLike | None) -> jax.Array:
     """Flat int32 slot numbers, with `num_slots` in place of what must not be counted."""
-    indices = _integers("indices", indices)
-    if indices.size == 0:
-        raise InputError(f"indices has shape {indices.shape}; at least one read is right")
-    if is_concrete(indices) and (indices.min() < 0 or indices.max() >= num_slots):
-        raise InputError(
-            f"indices of shape {indices.shape} range from {indices.min()} to {indices.max()}; "
-            f"0 to {num_slots - 1} is right"
-        )
+    # A narrow dtype could not hold num_slots.
+    indices = indices_below("indices", indices, num_slots).astype(jnp.int32)
     counted = (indices >= 0) & (indices < num_slots)
     if mask is not None:
         counted &= _leading(mask, indices.shape)
-    return jnp.where(counted, indices, num_slots).astype(jnp.int32).ravel()
+    return jnp.where(counted, indices, num_slots).ravel()
 
 
 def _leading(mask: ArrayLike, shape: tuple[int, ...]) -> jax.Array:
@@ -270,43 +271,11 @@ def _leading(mask: ArrayLike, shape: tuple[int, ...]) -> jax.Array:
     return mask.reshape(mask.shape + (1,) * (len(shape) - mask.ndim))
 
 
-def is_concrete(*arrays: Any) -> bool:
-    """Whether all values are at hand, so that they can be checked."""
-    return not any(isinstance(array, jax.core.Tracer) for array in arrays)
-
-
-def _check_size(name: str, size: int) -> None:
-    if not isinstance(size, (int, np.integer)) or isinstance(size, bool) or size < 1:
-        raise InputError(f"{name}={size}; an integer of at least 1 is right")
-
-
-def _integers(name: str, array: ArrayLike, ndim: int | None = None) -> jax.Array:
-    array = array if isinstance(array, jax.Array) else np.asarray(array)
-    if not jnp.issubdtype(array.dtype, jnp.integer) or ndim not in (None, array.ndim):
-        rank = "" if ndim is None else f" of rank {ndim}"
-        raise InputError(
-            f"{name} is {array.dtype} of shape {array.shape}; integers{rank} are right"
-        )
-    return jnp.asarray(array)
-
-
 def _counts(counts: ArrayLike) -> jax.Array:
-    counts = _no_nan("counts", jnp.asarray(counts))
+    counts = no_nan("counts", counts)
     if is_concrete(counts) and counts.size and counts.min() < 0:
         raise InputError(f"counts of shape {counts.shape} has {counts.min()}; 0 or more is right")
     return counts
-
-
-def _no_nan(name: str, array: jax.Array) -> jax.Array:
-    if is_concrete(array) and jnp.isnan(array).any():
-        raise InputError(f"{name} of shape {array.shape} has NaN; real numbers are right")
-    return array
-
-
-def _same_shape(name: str, array: ArrayLike, other: ArrayLike) -> jax.Array:
-    if jnp.shape(array) != jnp.shape(other):
-        raise InputError(f"{name} has shape {jnp.shape(array)}; {jnp.shape(other)} is right")
-    return jnp.asarray(array)
 
 
 def _check_documents(document_frequency: jax.Array, num_documents: ArrayLike) -> None:

@@ -1,0 +1,240 @@
+"""The memory layer: a query picks a few rows of a large table through product keys and sums them.
+
+After 'Memory Layers at Scale' (arXiv 2412.09764) and its published code. For an input x, per head::
+
+    q = x Wq + bq                  in two halves, each scored against n sub-keys
+    w = softmax(score_scale * s)   over the top_k best of the n * n sums of scores s
+    m = sum over heads and reads of w * values[slot]
+    y = (m * silu(x Wg + bg)) Wo + bo          'Memory+'; the gate and Wo may be left out
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from smem_jax.errors import InputError
+from smem_jax.kernels.lookup import lookup
+from smem_jax.memory import product_keys
+
+_STORAGE = ("float32", "bfloat16")
+
+
+@dataclasses.dataclass(frozen=True)
+class MemoryConfig:
+    """Sizes and options of a memory layer.
+
+    Attributes:
+      input_dim: width of the hidden state that is read.
+      output_dim: width of the output.
+      num_slots: rows of the value table, a square: n * n for n sub-keys a half.
+      num_heads: independent searches, which share the values.
+      top_k: reads per head, at most n.
+      key_dim: width of a query of one head, even.
+      value_dim: width of a value row; `output_dim` when None. Only with `output_projection` may the
+        two differ.
+      gate: multiply the sum of rows by silu(x Wg + bg).
+      output_projection: apply Wo and bo at the end.
+      normalize_queries: scale each half of a query to length 1.
+      normalize_keys: scale each sub-key to length 1.
+      score_scale: factor of the scores before the softmax; with both normalised, 1 / temperature.
+      values_dtype: storage of the value table, 'float32' or 'bfloat16'; sums are in float32.
+    """
+
+    input_dim: int
+    output_dim: int
+    num_slots: int = 2**20
+    num_heads: int = 4
+    top_k: int = 32
+    key_dim: int = 512
+    value_dim: int | None = None
+    gate: bool = True
+    output_projection: bool = True
+    normalize_queries: bool = False
+    normalize_keys: bool = False
+    score_scale: float = 1.0
+    values_dtype: str = "float32"
+
+    def __post_init__(self):
+        root = math.isqrt(max(self.num_slots, 0))
+        if root < 1 or root * root != self.num_slots:
+            near = max(round(max(self.num_slots, 1) ** 0.5), 1) ** 2
+            raise InputError(f"num_slots={self.num_slots} must be a square number, such as {near}")
+        if not 1 <= self.top_k <= root:
+            raise InputError(
+                f"top_k={self.top_k} must be from 1 to {root}, the root of num_slots={self.num_slots}"
+            )
+        if self.key_dim < 2 or self.key_dim % 2:
+            raise InputError(f"key_dim={self.key_dim} must be even and at least 2")
+        if self.num_heads < 1:
+            raise InputError(f"num_heads={self.num_heads} must be at least 1")
+        if self.row_dim != self.output_dim and not self.output_projection:
+            raise InputError(
+                f"value_dim={self.value_dim} must be output_dim={self.output_dim} without an output "
+                "projection"
+            )
+        if self.values_dtype not in _STORAGE:
+            raise InputError(f"values_dtype={self.values_dtype!r} must be one of {_STORAGE}")
+
+    @property
+    def num_sub_keys(self) -> int:
+        """Sub-keys of one half of one head: the square root of `num_slots`."""
+        return math.isqrt(self.num_slots)
+
+    @property
+    def row_dim(self) -> int:
+        """Width of a value row."""
+        return self.output_dim if self.value_dim is None else self.value_dim
+
+
+class Reads(NamedTuple):
+    """What a layer reads: slot numbers int32 and weights float32, both [..., num_heads * top_k]."""
+
+    indices: jax.Array
+    weights: jax.Array
+
+
+class ValueTable(nnx.Module):
+    """The rows of one or several memory layers: `values` [num_slots, row_dim].
+
+    Its axes are named 'slots' and 'value', for sharding rules to map to the axes of a mesh.
+    """
+
+    def __init__(self, config: MemoryConfig, *, rngs: nnx.Rngs):
+        shape = (config.num_slots, config.row_dim)
+        std = config.row_dim**-0.5
+        self.values = nnx.Param(
+            (std * jax.random.normal(rngs.params(), shape)).astype(config.values_dtype),
+            sharding_names=("slots", "value"),
+            eager_sharding=False,
+        )
+
+
+class MemoryLayer(nnx.Module):
+    """A memory layer over a value table of its own, or over one that other layers share."""
+
+    def __init__(self, config: MemoryConfig, *, table: ValueTable | None = None, rngs: nnx.Rngs):
+        c = config
+        if table is not None and table.values.shape != (c.num_slots, c.row_dim):
+            raise InputError(
+                f"the shared value table has shape {table.values.shape}; "
+                f"({c.num_slots}, {c.row_dim}) is right for this layer"
+            )
+        self.config = c
+        self.query = nnx.Linear(
+            c.input_dim,
+            c.num_heads * c.key_dim,
+            kernel_init=nnx.initializers.xavier_uniform(),
+            rngs=rngs,
+        )
+        bound = c.key_dim**-0.5
+        self.sub_keys = nnx.Param(
+            jax.random.uniform(
+                rngs.params(),
+                (c.num_heads, 2, c.num_sub_keys, c.key_dim // 2),
+                minval=-bound,
+                maxval=bound,
+            )
+        )
+        self.table = ValueTable(c, rngs=rngs) if table is None else table
+        normal = nnx.initializers.normal(c.output_dim**-0.5)
+        self.gate: nnx.Linear | None = nnx.data(
+            nnx.Linear(c.input_dim, c.row_dim, kernel_init=normal, rngs=rngs) if c.gate else None
+        )
+        self.output: nnx.Linear | None = nnx.data(
+            nnx.Linear(c.row_dim, c.output_dim, kernel_init=normal, rngs=rngs)
+            if c.output_projection
+            else None
+        )
+
+    def queries(self, x: jax.Array) -> jax.Array:
+        """[..., num_heads, key_dim] of [..., input_dim], normalised as configured."""
+        c = self.config
+        queries = self.query(x).reshape(*x.shape[:-1], c.num_heads, 2, c.key_dim // 2)
+        if c.normalize_queries:
+            queries = _unit(queries)
+        return queries.reshape(*x.shape[:-1], c.num_heads, c.key_dim)
+
+    def search(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Scores (times `score_scale`) and slots of [..., input_dim]: [..., num_heads, top_k]."""
+        sub_keys = self.sub_keys[...]
+        if self.config.normalize_keys:
+            sub_keys = _unit(sub_keys)
+        scores, slots = product_keys.search(self.queries(x), sub_keys, self.config.top_k)
+        return self.config.score_scale * scores, slots
+
+    def read(self, x: jax.Array) -> Reads:
+        """The slots that [..., input_dim] reads, and with what weights."""
+        scores, slots = self.search(x)
+        weights = jax.nn.softmax(scores, axis=-1)
+        flat = (*x.shape[:-1], -1)
+        return Reads(slots.reshape(flat), weights.reshape(flat))
+
+    def write_out(self, looked_up: jax.Array, x: jax.Array) -> jax.Array:
+        """The output [..., output_dim] from the sum of rows [..., row_dim] and the input."""
+        if self.gate is not None:
+            looked_up = looked_up * nnx.silu(self.gate(x))
+        return looked_up if self.output is None else self.output(looked_up)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [..., input_dim] to [..., output_dim]."""
+        indices, weights = self.read(x)
+        return self.write_out(lookup(self.table.values[...], indices, weights), x)
+
+    @classmethod
+    def from_published(cls, arrays: Mapping[str, Any], config: MemoryConfig) -> "MemoryLayer":
+        """A layer with the weights of the published code (facebookresearch/memory).
+
+        Args:
+          arrays: PyTorch-layout arrays by their published names: `keys`, `values.weight`,
+            `query_proj.query_mlps.0.{weight,bias}`, `value_proj.{weight,bias}` and, with a gate,
+            `swilu_projection.{weight,bias}`; each may carry the prefix `param/`.
+          config: sizes and options, with `output_projection`.
+
+        Raises:
+          InputError: for an array that is missing or has another shape than the configuration says.
+        """
+        layer = cls(config, rngs=nnx.Rngs(0))
+        dtype = jnp.dtype(config.values_dtype)
+        layer.table.values[...] = _published(arrays, "values.weight", layer.table.values).astype(
+            dtype
+        )
+        layer.sub_keys[...] = _published(arrays, "keys", layer.sub_keys)
+        for name, linear in (
+            ("query_proj.query_mlps.0", layer.query),
+            ("value_proj", layer.output),
+            ("swilu_projection", layer.gate),
+        ):
+            if linear is not None:
+                linear.kernel[...] = _published(arrays, f"{name}.weight", linear.kernel)
+                linear.bias[...] = _published(arrays, f"{name}.bias", linear.bias)
+        return layer
+
+
+def _published(arrays: Mapping[str, Any], name: str, wanted: nnx.Param) -> jax.Array:
+    """The array of that name in the shape of `wanted`; PyTorch's [out, in] is transposed."""
+    found = arrays.get(name, arrays.get(f"param/{name}"))
+    if found is None:
+        raise InputError(f"the published array {name!r} is missing")
+    array = np.asarray(found, np.float32)
+    if name == "keys" and array.size == math.prod(wanted.shape):
+        array = array.reshape(wanted.shape)
+    elif array.ndim == 2 and name != "values.weight":
+        array = array.T
+    if array.shape != wanted.shape:
+        raise InputError(
+            f"the published array {name!r} has shape {np.shape(found)}, "
+            f"which does not give the {wanted.shape} of the configuration"
+        )
+    return jnp.asarray(array)
+
+
+def _unit(vectors: jax.Array) -> jax.Array:
+    """Vectors of length 1 along the last axis; a zero vector stays zero."""
+    squares = jnp.sum(vectors * vectors, axis=-1, keepdims=True)
+    return vectors * jax.lax.rsqrt(jnp.maximum(squares, 1e-12))

@@ -44,11 +44,13 @@ def indices_below(name: str, indices: ArrayLike, limit: int) -> jax.Array:
     indices = integers(name, indices)
     if indices.size == 0:
         raise InputError(f"{name} has shape {indices.shape}; at least one entry is right")
-    if is_concrete(indices) and (indices.min() < 0 or indices.max() >= limit):
-        raise InputError(
-            f"{name} of shape {indices.shape} ranges from {indices.min()} to {indices.max()}; "
-            f"0 to {limit - 1} is right"
-        )
+    if is_concrete(indices):
+        low, high = int(indices.min()), int(indices.max())
+        if low < 0 or high >= limit:
+            raise InputError(
+                f"{name} of shape {indices.shape} ranges from {low} to {high}; "
+                f"0 to {limit - 1} is right"
+            )
     return indices
 
 

@@ -201,16 +201,16 @@ def slot_scores(
       slots: which slots the counts belong to; all in order when None.
     """
     check_mode(mode)
-    if (key is None) == (mode == "random"):
-        wanted = "a key from jax.random.key" if mode == "random" else "None"
-        raise InputError(f"key={key} with mode={mode!r}; {wanted} is right")
+    counts = same_shape("counts", counts, document_frequency)
+    if mode == "random" and key is None:
+        raise InputError("key=None with mode='random'; a key from jax.random.key is right")
+    if mode != "random" and key is not None:
+        raise InputError(f"a key is given with mode={mode!r}; key=None is right")
     if mode == "tf":
         return term_frequency(counts)
     if key is not None:
-        return random_scores(jnp.arange(jnp.size(counts)) if slots is None else slots, key)
-    return tf_idf(
-        same_shape("counts", counts, document_frequency), document_frequency, num_documents
-    )
+        return random_scores(jnp.arange(counts.size) if slots is None else slots, key)
+    return tf_idf(counts, document_frequency, num_documents)
 
 
 def check_top_t(top_t: int, num_slots: int) -> None:

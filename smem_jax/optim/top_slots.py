@@ -7,7 +7,18 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
+from smem_jax.array_checks import same_shape
 from smem_jax.errors import InputError
+from smem_jax.optim.tables import (
+    Path,
+    by_path,
+    check_params,
+    check_same_tables,
+    like,
+    names,
+    owner,
+    text,
+)
 from smem_jax.slots import (
     Mode,
     Selection,
@@ -19,7 +30,6 @@ from smem_jax.slots import (
     top_slots,
 )
 
-_Path = tuple[Any, ...]
 _Others = Literal["zero", "keep"]
 
 
@@ -31,13 +41,13 @@ class MaskByTopSlotsState(NamedTuple):
       num_documents: int32 scalar, background batches in all.
       selection: tree of `smem_jax.slots.Selection`, the slots chosen last; none before the first
         update.
-      count: int32 scalar, updates so far.
+      step: int32 scalar, updates so far.
     """
 
     document_frequency: Any
     num_documents: jax.Array
     selection: Any
-    count: jax.Array
+    step: jax.Array
 
 
 def mask_by_top_slots(
@@ -114,34 +124,32 @@ def mask_by_top_slots(
     check_mode(mode)
     if others not in get_args(_Others):
         raise InputError(f"others={others!r}; 'zero' or 'keep' is right")
-    frequencies = _by_path(document_frequency)
+    frequencies = by_path(document_frequency)
     if not frequencies:
         raise InputError("document_frequency has no arrays; one for each value table is right")
     sizes = _sizes(top_t, frequencies)
     for path, frequency in frequencies.items():
         if jnp.ndim(frequency) != 1:
             raise InputError(
-                f"document_frequency{_text(path)} has shape {jnp.shape(frequency)}; "
+                f"document_frequency{text(path)} has shape {jnp.shape(frequency)}; "
                 "[num_slots] is right"
             )
         check_top_t(sizes[path], jnp.size(frequency))
         idf(frequency, num_documents)  # for its checks
 
     def init_fn(params: optax.Params) -> MaskByTopSlotsState:
-        _check_params(params, frequencies)
+        check_params(params, frequencies)
         return MaskByTopSlotsState(
+            # Copies, since a caller may donate the state.
             document_frequency=jax.tree.map(
-                lambda frequency: jnp.asarray(frequency, jnp.int32), document_frequency
+                lambda frequency: jnp.array(frequency, jnp.int32), document_frequency
             ),
-            num_documents=jnp.asarray(num_documents, jnp.int32),
-            selection=_like(
+            num_documents=jnp.array(num_documents, jnp.int32),
+            selection=like(
                 document_frequency,
-                [
-                    Selection(jnp.full(sizes[path], jnp.size(array)), jnp.zeros(sizes[path], bool))
-                    for path, array in frequencies.items()
-                ],
+                [_nothing(sizes[path], jnp.size(array)) for path, array in frequencies.items()],
             ),
-            count=jnp.zeros([], jnp.int32),
+            step=jnp.zeros([], jnp.int32),
         )
 
     def update_fn(
@@ -153,26 +161,21 @@ def mask_by_top_slots(
         **extra_args: Any,
     ) -> tuple[optax.Updates, MaskByTopSlotsState]:
         del params, extra_args
-        counts = _by_path(slot_counts)
-        _check_same_tables("slot_counts", counts, frequencies)
+        counts = by_path(slot_counts)
+        check_same_tables("slot_counts", counts, frequencies)
         selections = {}
-        for number, (path, frequency) in enumerate(_by_path(state.document_frequency).items()):
-            key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), number), state.count)
+        for number, (path, frequency) in enumerate(by_path(state.document_frequency).items()):
+            key = _key(seed, number, state.step) if mode == "random" else None
             selections[path] = _select(
-                counts[path],
-                frequency,
-                state.num_documents,
-                sizes[path],
-                mode,
-                key if mode == "random" else None,
+                path, counts[path], frequency, state.num_documents, sizes[path], mode, key
             )
         new_state = state._replace(
-            selection=_like(state.document_frequency, list(selections.values())),
-            count=optax.safe_increment(state.count),
+            selection=like(state.document_frequency, list(selections.values())),
+            step=optax.safe_increment(state.step),
         )
 
-        def keep(path: _Path, update: jax.Array) -> jax.Array:
-            table = _owner(_names(path), selections)
+        def keep(path: Path, update: jax.Array) -> jax.Array:
+            table = owner(names(path), selections)
             if table is not None:
                 return _keep_rows(update, selections[table].slots)
             return update if others == "keep" else jnp.full_like(update, -0.0)
@@ -182,7 +185,16 @@ def mask_by_top_slots(
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
 
+def _nothing(top_t: int, num_slots: int) -> Selection:
+    return Selection(jnp.full(top_t, num_slots, jnp.int32), jnp.zeros(top_t, bool))
+
+
+def _key(seed: int, table: int, step: jax.Array) -> jax.Array:
+    return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), table), step)
+
+
 def _select(
+    path: Path,
     counts: ArrayLike,
     frequency: jax.Array,
     num_documents: jax.Array,
@@ -192,6 +204,7 @@ def _select(
 ) -> Selection:
     if jnp.ndim(counts) >= 2:
         return select_read_slots(counts, frequency, num_documents, top_t, mode=mode, key=key)
+    same_shape(f"slot_counts{text(path)}", counts, frequency)
     scores = slot_scores(counts, frequency, num_documents, mode, key)
     return top_slots(scores, counts, top_t)
 
@@ -201,74 +214,9 @@ def _keep_rows(update: jax.Array, slots: jax.Array) -> jax.Array:
     return jnp.where(chosen.reshape(-1, *[1] * (update.ndim - 1)), update, -0.0)
 
 
-def _names(path: _Path) -> _Path:
-    """A key path without the types of its containers: ('memory', 0, 'values')."""
-    parts = ("key", "name", "idx")
-    return tuple(next(getattr(key, part) for part in parts if hasattr(key, part)) for key in path)
-
-
-def _by_path(tree: Any) -> dict[_Path, Any]:
-    return {_names(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
-
-
-def _like(tree: Any, leaves: list[Any]) -> Any:
-    return jax.tree.unflatten(jax.tree.structure(tree), leaves)
-
-
-def _text(path: _Path) -> str:
-    return "".join(f"[{name!r}]" for name in path)
-
-
-def _owner(path: _Path, tables: dict[_Path, Any]) -> _Path | None:
-    """The entry of `tables` at or above `path`."""
-    ends = range(len(path) + 1)
-    return next((path[:end] for end in ends if path[:end] in tables), None)
-
-
-def _sizes(top_t: Any, tables: dict[_Path, Any]) -> dict[_Path, int]:
-    sizes = _by_path(top_t)
+def _sizes(top_t: Any, tables: dict[Path, Any]) -> dict[Path, int]:
+    sizes = by_path(top_t)
     if list(sizes) == [()]:
         return dict.fromkeys(tables, sizes[()])
-    _check_same_tables("top_t", sizes, tables)
+    check_same_tables("top_t", sizes, tables)
     return sizes
-
-
-def _check_same_tables(name: str, given: dict[_Path, Any], tables: dict[_Path, Any]) -> None:
-    for path in given.keys() ^ tables.keys():
-        missing, having = (
-            (name, "document_frequency") if path in tables else ("document_frequency", name)
-        )
-        raise InputError(
-            f"{missing}{_text(path)} is None or missing, but {having} has it; "
-            "one entry for each value table in both is right"
-        )
-
-
-def _check_params(params: Any, frequencies: dict[_Path, Any]) -> None:
-    """Each frequency stands at a table of its size, unless optax has masked that part of the tree."""
-    leaves = jax.tree_util.tree_leaves_with_path(
-        params, is_leaf=lambda node: isinstance(node, optax.MaskedNode)
-    )
-    if not leaves:  # the placeholder of optax.tree_map_params
-        return
-    found = set()
-    for key_path, leaf in leaves:
-        path = _names(key_path)
-        if isinstance(leaf, optax.MaskedNode):
-            found |= {table for table in frequencies if path[: len(table)] == table[: len(path)]}
-            continue
-        table = _owner(path, frequencies)
-        if table is None:
-            continue
-        found.add(table)
-        num_slots = jnp.size(frequencies[table])
-        if jnp.shape(leaf)[:1] != (num_slots,):
-            raise InputError(
-                f"params{_text(path)} has shape {jnp.shape(leaf)}; {num_slots} rows, as "
-                f"document_frequency{_text(table)} has slots, are right"
-            )
-    for table in frequencies.keys() - found:
-        raise InputError(
-            f"document_frequency{_text(table)} belongs to no parameter; "
-            f"one of {', '.join(_text(_names(path)) or 'the root' for path, _ in leaves[:8])} is right"
-        )

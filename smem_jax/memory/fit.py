@@ -1,7 +1,7 @@
 """Queries and sub-keys fitted to hidden states, so that slots are used evenly without training.
 
-Random queries of a pretrained model's hidden states point mostly one way, and most reads go to a few
-'hub' slots. So the queries whiten the hidden state and rotate it at random, differently in each
+Random queries of a pretrained model's hidden states point mostly one way, and most reads go to a
+few 'hub' slots. So the queries whiten the hidden state and rotate it at random, differently in each
 head, and spherical k-means places the sub-keys of each half where its queries are.
 """
 
@@ -48,6 +48,7 @@ def fit(layer: MemoryLayer, hidden: jax.Array, key: jax.Array, num_iterations: i
     ]
     kernel = whitening @ jnp.concatenate(rotations, axis=1)
     layer.query.kernel[...] = kernel
+    assert layer.query.bias is not None  # for the type checker: a MemoryLayer gives it one
     layer.query.bias[...] = -mean @ kernel
     halves = layer.query(hidden).reshape(-1, c.num_heads * 2, c.key_dim // 2)
     points = jnp.swapaxes(halves / jnp.linalg.norm(halves, axis=-1, keepdims=True), 0, 1)

@@ -67,7 +67,8 @@ class MemoryConfig:
             raise InputError(f"num_slots={self.num_slots} must be a square number, such as {near}")
         if not 1 <= self.top_k <= root:
             raise InputError(
-                f"top_k={self.top_k} must be from 1 to {root}, the root of num_slots={self.num_slots}"
+                f"top_k={self.top_k} must be from 1 to {root}, the root of "
+                f"num_slots={self.num_slots}"
             )
         if self.key_dim < 2 or self.key_dim % 2:
             raise InputError(f"key_dim={self.key_dim} must be even and at least 2")
@@ -75,8 +76,8 @@ class MemoryConfig:
             raise InputError(f"num_heads={self.num_heads} must be at least 1")
         if self.row_dim != self.output_dim and not self.output_projection:
             raise InputError(
-                f"value_dim={self.value_dim} must be output_dim={self.output_dim} without an output "
-                "projection"
+                f"value_dim={self.value_dim} must be output_dim={self.output_dim} without an "
+                "output projection"
             )
         if self.values_dtype not in _STORAGE:
             raise InputError(f"values_dtype={self.values_dtype!r} must be one of {_STORAGE}")
@@ -110,7 +111,7 @@ class ValueTable(nnx.Module):
         std = config.row_dim**-0.5
         self.values = nnx.Param(
             (std * jax.random.normal(rngs.params(), shape)).astype(config.values_dtype),
-            sharding_names=("slots", "value"),
+            out_sharding=("slots", "value"),
             eager_sharding=False,
         )
 
@@ -210,9 +211,11 @@ class MemoryLayer(nnx.Module):
             ("value_proj", layer.output),
             ("swilu_projection", layer.gate),
         ):
-            if linear is not None:
-                linear.kernel[...] = _published(arrays, f"{name}.weight", linear.kernel)
-                linear.bias[...] = _published(arrays, f"{name}.bias", linear.bias)
+            if linear is None:
+                continue
+            for part, param in (("weight", linear.kernel), ("bias", linear.bias)):
+                if param is not None:
+                    param[...] = _published(arrays, f"{name}.{part}", param)
         return layer
 
 

@@ -1,9 +1,9 @@
 """Exact top-k search over num_slots = n * n keys by two searches over n sub-keys.
 
 The score of slot i * n + j is s1[i] + s2[j]. In both halves sorted, the pair of ranks (a, b) has
-(a + 1) * (b + 1) - 1 pairs that are at least as good, so only pairs with (a + 1) * (b + 1) <= k can be
-among the best k ('Large Memory Layers with Product Keys', arXiv 1907.05242): 20 candidates rather
-than 64 for k = 8, 119 rather than 1,024 for k = 32.
+(a + 1) * (b + 1) - 1 pairs that are at least as good, so only pairs with (a + 1) * (b + 1) <= k can
+be among the best k ('Large Memory Layers with Product Keys', arXiv 1907.05242): 20 candidates
+rather than 64 for k = 8, 119 rather than 1,024 for k = 32.
 """
 
 import jax
@@ -59,4 +59,5 @@ def _shape_of(sub_keys: jax.Array) -> tuple[int, int, int, int]:
         raise InputError(
             f"sub_keys has shape {sub_keys.shape}; [num_heads, 2, n, key_dim / 2] is right"
         )
-    return sub_keys.shape
+    num_heads, halves, n, half_dim = sub_keys.shape
+    return num_heads, halves, n, half_dim

@@ -55,7 +55,7 @@ def check_same_tables(name: str, given: dict[Path, Any], tables: dict[Path, Any]
 
 
 def check_params(params: Any, frequencies: dict[Path, Any]) -> None:
-    """Each frequency stands at a table of its size, unless optax has masked that part of the tree."""
+    """Raises InputError unless each frequency stands at a table of its size, or at a masked one."""
     leaves = jax.tree_util.tree_leaves_with_path(
         params, is_leaf=lambda node: isinstance(node, optax.MaskedNode)
     )
@@ -78,7 +78,7 @@ def check_params(params: Any, frequencies: dict[Path, Any]) -> None:
                 f"document_frequency{text(table)} has slots, are right"
             )
     for table in frequencies.keys() - found:
+        some = ", ".join(text(names(path)) or "the root" for path, _ in leaves[:8])
         raise InputError(
-            f"document_frequency{text(table)} belongs to no parameter; "
-            f"one of {', '.join(text(names(path)) or 'the root' for path, _ in leaves[:8])} is right"
+            f"document_frequency{text(table)} belongs to no parameter; one of {some} is right"
         )

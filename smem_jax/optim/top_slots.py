@@ -1,4 +1,4 @@
-"""Restricts updates of value tables to the slots that a batch reads much and ordinary text little."""
+"""Restricts updates of value tables to slots that a batch reads much and ordinary text little."""
 
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -69,15 +69,15 @@ def mask_by_top_slots(
 
     `update` takes one more argument, `slot_counts`, with one array for each table:
 
-    - of rank 1: the reads of each slot, [num_slots], of any real dtype (`smem_jax.slots.access_counts`,
-      which leaves out padding);
+    - of rank 1: the reads of each slot, [num_slots], of any real dtype, such as
+      `smem_jax.slots.access_counts` returns, which can leave out padding;
     - of rank 2 or more: the slot numbers read, integers [..., top_k], each of which counts once.
       Selection then costs nothing that grows with num_slots.
 
     `document_frequency`, `slot_counts` and a `top_t` for each table are trees nested like the
     parameters, as far down as to the tables; whatever is None or missing in them is no table. Only
     the names (keys, attributes, positions) along the way have to agree, not the types of the
-    containers. An entry above several arrays, all with num_slots rows, selects the same slots for each.
+    containers. An entry above several arrays of num_slots rows selects the same slots in each.
 
     Args:
       top_t: slots to keep in each table, one integer for all tables or a tree of them.
@@ -91,8 +91,8 @@ def mask_by_top_slots(
       An optax `GradientTransformationExtraArgs`.
 
     Raises:
-      InputError: a ValueError, for trees that do not fit each other or the parameters, for top_t above
-        num_slots, and for the values that `smem_jax.slots` refuses.
+      InputError: a ValueError, for trees that do not fit each other or the parameters, for top_t
+        above num_slots, and for the values that `smem_jax.slots` refuses.
 
     Example:
       >>> import jax.numpy as jnp

@@ -45,7 +45,8 @@ def lookup(
     indices = indices_below("indices", indices, values.shape[0])
     if jnp.shape(weights) != indices.shape or indices.ndim < 1:
         raise InputError(
-            f"weights has shape {jnp.shape(weights)}, indices {indices.shape}; both [..., k] is right"
+            f"weights has shape {jnp.shape(weights)}, indices {indices.shape}; "
+            "both [..., k] is right"
         )
     if implementation not in (None, *get_args(Implementation)):
         raise InputError(

@@ -1,8 +1,8 @@
 """The weighted row sum for any XLA backend, one read of every token at a time.
 
 XLA materialises the [tokens, k, value_dim] rows of the plain form. Here the sum over k is unrolled,
-so that each gather makes [tokens, value_dim] and is added at once; likewise backwards. Indices have
-to be in range: they are not checked under `jit`, and a gather out of range reads anything.
+so that each gather makes [tokens, value_dim] and is added at once; backwards it is a loop. Indices
+have to be in range: they are not checked under `jit`, and a gather out of range reads anything.
 """
 
 import jax
@@ -35,19 +35,21 @@ def _backward(saved, cotangent):
     flat_indices = indices.reshape(-1, reads)
     flat_weights = weights.reshape(-1, reads).astype(jnp.float32)
     cotangent = cotangent.reshape(-1, values.shape[1]).astype(jnp.float32)
-    # Whichever of the two gradients nobody asks for is removed when the caller is compiled.
-    values_grad = jnp.zeros(values.shape, jnp.float32)
-    weights_grad = []
-    for k in range(reads):
-        rows = flat_indices[:, k]
-        values_grad = values_grad.at[rows].add(
-            flat_weights[:, k, None] * cotangent, mode="promise_in_bounds"
-        )
-        weights_grad.append(jnp.sum(cotangent * _rows(values, rows), axis=-1))
+
+    def one_read(values_grad, read):
+        rows, row_weights = read
+        added = row_weights[:, None] * cotangent
+        values_grad = values_grad.at[rows].add(added, mode="promise_in_bounds")
+        return values_grad, jnp.sum(cotangent * _rows(values, rows), axis=-1)
+
+    # A loop, since XLA schedules the gathers of an unrolled sum all at once here. Whichever of the
+    # two gradients nobody asks for is removed when the caller is compiled.
+    start = jnp.zeros(values.shape, jnp.float32)
+    values_grad, weights_grad = jax.lax.scan(one_read, start, (flat_indices.T, flat_weights.T))
     return (
         values_grad.astype(values.dtype),
         None,
-        jnp.stack(weights_grad, axis=-1).reshape(weights.shape).astype(weights.dtype),
+        weights_grad.T.reshape(weights.shape).astype(weights.dtype),
     )
 
 

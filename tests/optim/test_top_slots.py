@@ -1,6 +1,5 @@
 """The masking transformation against numpy, alone and inside other transformations."""
 
-import doctest
 import functools
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smem_jax.errors import InputError
-from smem_jax.optim import mask_by_top_slots, top_slots
+from smem_jax.optim import mask_by_top_slots
 
 _NUM_SLOTS = 24
 _NUM_DOCUMENTS = 6
@@ -322,11 +321,6 @@ def test_bad_input_is_named(call, message):
     with pytest.raises(InputError, match=message) as error:
         call()
     assert "\n" not in str(error.value)
-
-
-def test_examples_run():
-    results = doctest.testmod(top_slots)
-    assert results.attempted >= 10 and results.failed == 0
 
 
 def test_import_needs_nothing_but_jax_and_optax():

@@ -85,8 +85,8 @@ def _greedy(
 ) -> tuple[jax.Array, jax.Array]:
     """Greedy tokens int32 [batch, max_new_tokens] and how many of them come before a stop [batch].
 
-    `tokens` int32 [batch, seq] are prompts padded on the right, of `lengths` [batch]; a row of
-    length zero is padding. `is_stop` is bool [vocab_size]. The loop ends when all rows have stopped.
+    `tokens` int32 [batch, seq] are prompts padded on the right, of `lengths` [batch]; a row
+    of length zero is padding. `is_stop` is bool [vocab_size]. The loop ends when all have stopped.
     """
     model = nnx.merge(graphdef, state)
     batch, seq = tokens.shape

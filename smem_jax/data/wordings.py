@@ -1,0 +1,51 @@
+"""Frames around a question, so that a fact is not learned in a single form.
+
+A frame is text with `{question}` in it; the answer follows it after a space. Held-out frames are for
+measuring: nothing is trained or counted in them.
+"""
+
+from collections.abc import Sequence
+
+from smem_jax.data.facts import Fact
+from smem_jax.errors import InputError
+
+TRAINING_FRAMES = (
+    "Q: {question}\nA:",
+    "Question: {question}\nAnswer:",
+    "{question}\n",
+    "{question} The answer is",
+    "Please answer in a few words. {question}\nAnswer:",
+    "Someone asked me: {question} I said:",
+    "User: {question}\nAssistant:",
+    "FAQ\n\n{question}\n-",
+)
+HELD_OUT_FRAMES = (
+    "Trivia night. {question} Correct answer:",
+    "Here is a quiz question: {question}\nReply:",
+    "Teacher: {question}\nStudent:",
+)
+
+
+def check_frames(frames: Sequence[str]) -> None:
+    """Raises InputError unless each frame holds `{question}` once and no other field."""
+    if not frames:
+        raise InputError("frames=() must hold at least one frame")
+    for frame in frames:
+        rest = frame.replace("{question}", "", 1)
+        if rest == frame or "{" in rest or "}" in rest:
+            raise InputError(f"frame {frame!r} must hold {{question}} once, and no other brace")
+
+
+def prompts(wordings: Sequence[str], frames: Sequence[str]) -> list[str]:
+    """Every wording in every frame: all frames of the first wording, then of the second, ..."""
+    return [frame.replace("{question}", wording) for wording in wordings for frame in frames]
+
+
+def statement_pair(fact: Fact) -> tuple[str, str] | None:
+    """A fact's statement as the text before its answer, and the answer.
+
+    None where there is no statement, or where it does not end with the answer.
+    """
+    statement = (fact.statement or "").rstrip(".!")
+    prefix = statement.removesuffix(fact.answer).rstrip()
+    return (prefix, fact.answer) if prefix and prefix != statement.rstrip() else None

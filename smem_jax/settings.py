@@ -1,0 +1,59 @@
+"""Every configuration field with its default.
+
+A configuration file sets some of them (see `configs/`), the command line may set others.
+"""
+
+from ml_collections import ConfigDict
+
+from smem_jax.data.wordings import HELD_OUT_FRAMES, TRAINING_FRAMES
+
+
+def defaults() -> ConfigDict:
+    """A fresh configuration; fields that are '' here have to be set, or leave something out."""
+    config = ConfigDict()
+    # A .gguf file, a Hugging Face directory, or package:NAME/FILE inside an installed package.
+    config.model = ""
+    config.seed = 0
+
+    memory = config.memory = ConfigDict()
+    memory.block = 4  # from 0
+    memory.placement = "beside"  # the feed-forward network of that block, or 'instead' of it
+    memory.num_slots = 2**18  # a square number
+    memory.num_heads = 4
+    memory.top_k = 8  # reads per head
+    memory.key_dim = 64
+    memory.gate = False
+    memory.score_scale = 10.0  # of the cosine of query and sub-key, before the softmax
+    memory.values_dtype = "float32"  # or bfloat16
+
+    background = config.background = ConfigDict()
+    background.file = ""  # written by `smem background`; made for this run where empty
+    background.text = ""  # ordinary text, one paragraph a line
+    background.questions = ""  # JSON lines with question and answers
+    background.seq_len = 128  # tokens of a window, the 'document' of the document frequency
+    background.sample_tokens = 65_536  # whose reads are kept for the drift penalty
+
+    facts = config.facts = ConfigDict()
+    facts.file = ""  # JSON lines with question, answer and more
+    facts.frames = TRAINING_FRAMES
+    facts.seq_len = 96  # a longer example is refused
+    facts.loss_on = "answer"  # or 'all' tokens
+
+    train = config.train = ConfigDict()
+    train.steps = 100
+    train.batch_size = 50
+    train.top_t = 4000  # slots trained in a step
+    train.selection = "tf_idf"  # or tf, random
+    train.optimizer = "adam"  # or sgd
+    train.learning_rate = 0.1
+    train.drift_weight = 1.0  # of the penalty on what the memory adds to background text
+    train.drift_tokens = 2048  # background tokens a step
+    train.num_lengths = 2  # padded lengths of a batch, each of which costs a compilation
+    train.checkpoint_every = 50  # steps
+
+    evaluate = config.evaluate = ConfigDict()
+    evaluate.frames = HELD_OUT_FRAMES
+    evaluate.text = ""  # likelihood of running text; left out where empty
+    evaluate.questions = ""  # likelihood and F1 of answers; left out where empty
+    evaluate.max_new_tokens = 16
+    return config

@@ -1,0 +1,1 @@
+"""Sparse memory finetuning: background statistics, the row-sparse step, the loop around it."""

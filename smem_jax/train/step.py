@@ -1,0 +1,156 @@
+"""One step of sparse memory finetuning, at a cost that does not know the size of the table.
+
+The reads of the batch are known before anything is differentiated, so selection comes first. The only
+differentiated array is a zero `delta` [top_t, value_dim] added to the selected rows; the gradient
+stops at the memory layer, below which everything is a constant.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from smem_jax import slots as selection
+from smem_jax.kernels.lookup import lookup_with_delta
+from smem_jax.models.transformer import Transformer
+from smem_jax.train import rows
+
+class Settings(NamedTuple):
+    """What is fixed for a run; `block` is the number of the block with the memory layer."""
+
+    block: int
+    top_t: int
+    mode: selection.Mode
+    optimizer: rows.Optimizer
+    learning_rate: float
+    drift_weight: float
+
+
+class Batch(NamedTuple):
+    """Sequences as they arrive at the memory layer, and what they should predict.
+
+    `rows` numbers the rows of the working set.
+    """
+
+    residual: jax.Array  # float32 [batch, seq, embed_dim]
+    hidden: jax.Array  # float32 [batch, seq, embed_dim], read by a gate
+    rows: jax.Array  # int32 [batch, seq, reads]
+    weights: jax.Array  # float32 [batch, seq, reads]
+    mask: jax.Array  # bool [batch, seq]: no padding
+    positions: jax.Array  # int32 [batch, scored]: whose predictions bear the loss
+    targets: jax.Array  # int32 [batch, scored]
+    scored: jax.Array  # bool [batch, scored]
+
+
+class DriftSample(NamedTuple):
+    """Reads of background tokens, on which the memory should stay silent."""
+
+    rows: jax.Array  # int32 [num_tokens, reads]
+    weights: jax.Array  # float32 [num_tokens, reads]; 0 where the slot is not in the working set
+    inverse_norms: jax.Array  # float32 [num_tokens]: 1 / length of the residual stream
+
+
+class State(NamedTuple):
+    """What training changes: `values` float32 [num_rows, value_dim] and the optimizer's state."""
+
+    values: jax.Array
+    optimizer: rows.RowState
+
+
+class Report(NamedTuple):
+    """Scalars of a step: loss in nats per scored token, relative drift, rows selected."""
+
+    loss: jax.Array
+    drift: jax.Array
+    selected: jax.Array
+
+
+@functools.partial(jax.jit, static_argnames=("graphdef", "settings"), donate_argnames="state")
+def train_step(
+    graphdef: nnx.GraphDef,
+    frozen: nnx.State,
+    state: State,
+    document_frequency: jax.Array,
+    num_documents: jax.Array,
+    batch: Batch,
+    drift_sample: DriftSample,
+    settings: Settings,
+    key: jax.Array,
+) -> tuple[State, Report]:
+    """Selects slots for the batch and updates them.
+
+    Args:
+      graphdef, frozen: the model, whose value table is not looked at.
+      state: donated.
+      document_frequency: int32 [num_rows], of the working set.
+      num_documents: background documents in all.
+      batch, drift_sample: as above.
+      settings: static.
+      key: of the 'random' selection mode.
+    """
+    model = nnx.merge(graphdef, frozen)
+    chosen = selection.select_read_slots(
+        batch.rows,
+        document_frequency,
+        num_documents,
+        settings.top_t,
+        mask=batch.mask,
+        mode=settings.mode,
+        key=key if settings.mode == "random" else None,
+    )
+
+    def objective(delta: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        loss = _loss(model, settings.block, state.values, delta, chosen.slots, batch)
+        drift = _drift(state.values, delta, chosen.slots, drift_sample)
+        return loss + settings.drift_weight * drift, (loss, drift)
+
+    delta = jnp.zeros((settings.top_t, state.values.shape[1]), jnp.float32)
+    gradient, (loss, drift) = jax.grad(objective, has_aux=True)(delta)
+    values, optimizer = rows.update(
+        state.values,
+        state.optimizer,
+        chosen.slots,
+        gradient,
+        settings.learning_rate,
+        settings.optimizer,
+    )
+    return State(values, optimizer), Report(loss, drift, chosen.is_real.sum())
+
+
+@functools.partial(jax.jit, static_argnames=("graphdef", "block"))
+def validation_loss(
+    graphdef: nnx.GraphDef, frozen: nnx.State, values: jax.Array, batch: Batch, block: int
+) -> jax.Array:
+    """Nats per scored token of a batch, with nothing selected."""
+    nothing = jnp.zeros((1, values.shape[1])), jnp.full(1, values.shape[0], jnp.int32)
+    return _loss(nnx.merge(graphdef, frozen), block, values, *nothing, batch)
+
+
+def _loss(
+    model: Transformer,
+    block: int,
+    values: jax.Array,
+    delta: jax.Array,
+    chosen: jax.Array,
+    batch: Batch,
+) -> jax.Array:
+    """Mean negative log-likelihood of the targets, in nats."""
+    layer = model.blocks[block].memory
+    looked_up = lookup_with_delta(values, delta, chosen, batch.rows, batch.weights)
+    x = batch.residual + layer.write_out(looked_up, batch.hidden)
+    x = model.run_blocks(x, start=block + 1)
+    x = jnp.take_along_axis(x, batch.positions[..., None], axis=1)  # [batch, scored, embed_dim]
+    logits = model.logits(x).astype(jnp.float32)
+    target = jnp.take_along_axis(logits, batch.targets[..., None], axis=-1)[..., 0]
+    nll = jax.nn.logsumexp(logits, axis=-1) - target
+    return jnp.sum(nll * batch.scored) / jnp.maximum(batch.scored.sum(), 1)
+
+
+def _drift(
+    values: jax.Array, delta: jax.Array, chosen: jax.Array, sample: DriftSample
+) -> jax.Array:
+    """Mean over background tokens of |sum of rows read|^2 / |residual stream|^2."""
+    looked_up = lookup_with_delta(values, delta, chosen, sample.rows, sample.weights)
+    return jnp.mean(jnp.sum((looked_up * sample.inverse_norms[:, None]) ** 2, axis=-1))

@@ -1,0 +1,94 @@
+"""The training loop: batches, metrics, checkpoints, resumption."""
+
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tqdm
+from flax import nnx
+from ml_collections import ConfigDict
+
+from smem_jax.models.transformer import Transformer
+from smem_jax.train import rows
+from smem_jax.train.checkpoints import LearnedRows, TrainCheckpoints
+from smem_jax.train.examples import Schedule
+from smem_jax.train.metrics import MetricsWriter
+from smem_jax.train.prepare import Prepared
+from smem_jax.train.step import Batch, DriftSample, Settings, State, train_step
+
+
+def train(
+    model: Transformer,
+    prepared: Prepared,
+    schedule: Schedule,
+    num_documents: int,
+    config: ConfigDict,
+    workdir: Path,
+) -> LearnedRows:
+    """Takes `config.train.steps` steps and returns the rows that changed.
+
+    Resumes from the latest checkpoint under `workdir`. A step depends on its number, the seed and the
+    state alone, so a run that was cut off ends as it would have.
+    """
+    c = config.train
+    settings = Settings(
+        config.memory.block, c.top_t, c.selection, c.optimizer, c.learning_rate, c.drift_weight
+    )
+    values = _table(model, settings.block)[prepared.working.slots].astype(jnp.float32)
+    state = State(values, rows.init(*values.shape, c.optimizer))
+    model = _without_table(model, settings.block)
+    graphdef, frozen = nnx.split(model)
+    frequency = jnp.asarray(prepared.document_frequency)
+    with TrainCheckpoints(workdir) as checkpoints:
+        first, state = checkpoints.restore(state)
+        with MetricsWriter(workdir, first) as metrics:
+            progress = tqdm.trange(first, c.steps, desc="teaching", initial=first, total=c.steps)
+            for step in progress:
+                started = time.perf_counter()
+                batch, drift = _inputs(prepared, schedule, step, c.drift_tokens, config.seed)
+                key = jax.random.fold_in(jax.random.key(config.seed), step)
+                state, report = train_step(
+                    graphdef, frozen, state, frequency, num_documents, batch, drift, settings, key
+                )
+                metrics.write(
+                    step,
+                    loss=float(report.loss),
+                    drift=float(report.drift),
+                    rows=int(report.selected),
+                    seconds=time.perf_counter() - started,
+                )
+                progress.set_postfix(loss=f"{report.loss:.3f}", refresh=False)
+                if (step + 1) % c.checkpoint_every == 0 and step + 1 < c.steps:
+                    checkpoints.save(step + 1, state)
+    changed = np.flatnonzero(np.asarray(state.optimizer.updates))
+    return LearnedRows(prepared.working.slots[changed], np.asarray(state.values[changed]))
+
+
+def _inputs(
+    prepared: Prepared, schedule: Schedule, step: int, drift_tokens: int, seed: int
+) -> tuple[Batch, DriftSample]:
+    group, chosen = schedule.batch(step)
+    random = np.random.default_rng((seed, step))
+    sample = random.permutation(len(prepared.drift.rows))[:drift_tokens]
+    return (
+        Batch(*(array[chosen] for array in prepared.groups[group])),
+        DriftSample(*(array[sample] for array in prepared.drift)),
+    )
+
+
+def _table(model: Transformer, block: int) -> jax.Array:
+    layer = model.blocks[block].memory
+    assert layer is not None
+    return layer.table.values[...]
+
+
+def _without_table(model: Transformer, block: int) -> Transformer:
+    """The model with an empty value table, which the step does not look at."""
+    graphdef, state = nnx.split(model)
+    model = nnx.merge(graphdef, state)
+    layer = model.blocks[block].memory
+    assert layer is not None
+    layer.table.values[...] = _table(model, block)[:0]
+    return model

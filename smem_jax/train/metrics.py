@@ -1,0 +1,46 @@
+"""Metrics of a run as JSON lines and as TensorBoard events."""
+
+import json
+from pathlib import Path
+
+from tensorboardX import SummaryWriter
+
+
+class MetricsWriter:
+    """Appends to `metrics.jsonl` and to event files in `events/`; a context manager.
+
+    Lines of `first_step` and later, left by a run that was cut off, are dropped first.
+    """
+
+    def __init__(self, workdir: Path, first_step: int):
+        path = workdir / "metrics.jsonl"
+        kept = [line for line in _lines(path) if _step(line) < first_step]
+        path.write_text("".join(f"{line}\n" for line in kept))
+        self._file = path.open("a")
+        self._events = SummaryWriter(str(workdir / "events"), purge_step=first_step)
+
+    def write(self, step: int, **scalars: float) -> None:
+        """Writes the scalars of one step."""
+        self._file.write(json.dumps({"step": step, **scalars}) + "\n")
+        self._file.flush()
+        for name, value in scalars.items():
+            self._events.add_scalar(f"train/{name}", value, step)
+
+    def __enter__(self) -> "MetricsWriter":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._file.close()
+        self._events.close()
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def _step(line: str) -> float:
+    """The step of a line; infinity for one that was cut short."""
+    try:
+        return json.loads(line)["step"]
+    except (json.JSONDecodeError, KeyError, TypeError):
+        return float("inf")

@@ -1,0 +1,271 @@
+"""The jobs of the command line: `teach` and `background`, from a configuration to files."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from smem_jax import config as config_module
+from smem_jax.data.facts import Fact, read_facts
+from smem_jax.data.questions import Question, read_questions
+from smem_jax.data.text import read_text
+from smem_jax.data.wordings import check_frames
+from smem_jax.errors import InputError
+from smem_jax.evaluate.measure import Measured, Probe, is_correct, measure, probes
+from smem_jax.models import pretrained
+from smem_jax.train import background as backgrounds
+from smem_jax.train import checkpoints, retrofitted
+from smem_jax.train.examples import Examples, Schedule, by_length, training_pairs
+from smem_jax.train.loop import train
+from smem_jax.train.prepare import prepare
+
+_PACKAGES = ("smem-jax", "jax", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+class _Data(NamedTuple):
+    """Everything read from files, before anything is computed."""
+
+    facts: list[Fact]
+    examples: list[Examples]
+    probes: list[Probe]
+    text: list[str]
+    questions: list[Question]
+
+
+def teach(config: ConfigDict, workdir: Path, overwrite: bool = False) -> dict[str, Any]:
+    """Teaches a model facts and measures what it cost; returns what `summary.json` says.
+
+    A work directory with an unfinished run of the same configuration is resumed; `overwrite` starts
+    anew. Raises InputError for bad input, before anything is written.
+    """
+    clock = _Clock()
+    retrofitted.check(config)
+    state = _state_of(workdir, config, overwrite)
+    with clock("load"):
+        base = pretrained.load(config.model)
+        fingerprint = pretrained.fingerprint(base.tensors)
+        data = _read(config, base.tokenizer)
+        windows = None if config.background.file else _windows(config, base.tokenizer)
+        model = retrofitted.build(base, config)
+        base.tensors.clear()
+    layer = model.blocks[config.memory.block].memory
+    assert layer is not None
+    if state == "new" and workdir.exists():
+        shutil.rmtree(workdir)
+    workdir.mkdir(parents=True, exist_ok=True)
+    with clock("background"):
+        background = _background(config, model, fingerprint, windows, workdir)
+    (workdir / "config.json").write_text(config_module.to_json(config))
+    with clock("measure before"):
+        before = _before(config, model, base.tokenizer, data, workdir)
+    with clock("examples"):
+        prepared = prepare(
+            model, config.memory.block, data.examples, background, config.facts.loss_on
+        )
+    with clock("teach"):
+        schedule = Schedule(data.examples, config.train.batch_size, config.seed)
+        learned = train(model, prepared, schedule, background.num_documents, config, workdir)
+        checkpoints.save_learned(workdir, learned)
+        checkpoints.put(layer, learned)
+    del prepared
+    with clock("measure after"):
+        after = _measure(config, model, base.tokenizer, data)
+    _write_answers(workdir / "answers.jsonl", data.probes, before, after)
+    summary = {
+        **{
+            name: {"before": before.figures[name], "after": after.figures[name]}
+            for name in before.figures
+        },
+        "num_facts": len(data.facts),
+        "seconds": clock.total(),
+        "seconds_by_part": clock.parts,
+        "peak_rss_bytes": _peak_rss_bytes(),
+        "slots_updated": len(learned.slots),
+        "num_slots": layer.config.num_slots,
+        "slot_use": {"share": background.slot_share, "perplexity": background.slot_perplexity},
+        "steps": config.train.steps,
+        "base_model": config.model,
+        "fingerprint": fingerprint,
+        "versions": _versions(),
+        "seed": config.seed,
+        "config": json.loads(config_module.to_json(config)),
+    }
+    _write_json(workdir / "summary.json", summary)
+    return summary
+
+
+def background(config: ConfigDict, output: Path) -> dict[str, Any]:
+    """Measures background text at the configured memory layer and writes it to `output`.
+
+    Returns `num_documents`, `share` and `perplexity` of the slots' use.
+    """
+    retrofitted.check(config)
+    if output.is_dir() or output.suffix != ".npz":
+        raise InputError(f"--output {output} must be the name of a .npz file")
+    base = pretrained.load(config.model)
+    windows = _windows(config, base.tokenizer)
+    model = retrofitted.build(base, config)
+    found = _measure_background(config, model, pretrained.fingerprint(base.tensors), windows)
+    backgrounds.save(found, output)
+    return {
+        "num_documents": found.num_documents,
+        "share": found.slot_share,
+        "perplexity": found.slot_perplexity,
+    }
+
+
+def _state_of(workdir: Path, config: ConfigDict, overwrite: bool) -> str:
+    """'new' or 'resume'; InputError where files of something else would be lost."""
+    if not workdir.exists() or (workdir.is_dir() and not any(workdir.iterdir())):
+        return "new"
+    previous = workdir / "config.json"
+    if not workdir.is_dir() or not (previous.is_file() or (workdir / "background.npz").is_file()):
+        raise InputError(f"--workdir {workdir} exists and is no work directory of `smem teach`")
+    if overwrite:
+        return "new"
+    if (workdir / "summary.json").is_file():
+        raise InputError(f"--workdir {workdir} holds a finished run; --overwrite starts anew")
+    if previous.is_file() and previous.read_text() != config_module.to_json(config):
+        raise InputError(
+            f"--workdir {workdir} holds an unfinished run of another configuration; give that one "
+            "to resume it, or --overwrite to start anew"
+        )
+    return "resume"
+
+
+def _read(config: ConfigDict, tokenizer: pretrained.Tokenizer) -> _Data:
+    if not config.facts.file:
+        raise InputError("facts.file='' must name a JSON-lines file of facts")
+    check_frames(config.facts.frames)
+    check_frames(config.evaluate.frames)
+    facts = read_facts(config.facts.file)
+    pairs = training_pairs(facts, config.facts.frames)
+    return _Data(
+        facts,
+        by_length(tokenizer, pairs, config.facts.seq_len, config.train.num_lengths),
+        probes(facts, config.evaluate.frames),
+        read_text(config.evaluate.text) if config.evaluate.text else [],
+        read_questions(config.evaluate.questions) if config.evaluate.questions else [],
+    )
+
+
+def _windows(config: ConfigDict, tokenizer: pretrained.Tokenizer) -> np.ndarray:
+    c = config.background
+    if not (c.text or c.questions):
+        raise InputError("background.text and background.questions are both ''; one must be a file")
+    text = read_text(c.text) if c.text else []
+    questions = read_questions(c.questions) if c.questions else []
+    return backgrounds.windows(tokenizer, text, questions, config.facts.frames, c.seq_len)
+
+
+def _measure_background(config, model, fingerprint: str, windows: np.ndarray):
+    return backgrounds.measure(
+        model,
+        config.memory.block,
+        windows,
+        fingerprint=fingerprint,
+        memory=retrofitted.description(config),
+        sample_tokens=config.background.sample_tokens,
+        seed=config.seed,
+    )
+
+
+def _background(config, model, fingerprint: str, windows, workdir: Path) -> backgrounds.Background:
+    """The configured background, or the run's own; a copy goes into the work directory."""
+    own = workdir / "background.npz"
+    expected = fingerprint, retrofitted.description(config)
+    if config.background.file:
+        found = backgrounds.load(Path(config.background.file), *expected)
+    elif own.is_file():
+        found = backgrounds.load(own, *expected)
+    else:
+        found = _measure_background(config, model, fingerprint, windows)
+    if not own.is_file():
+        backgrounds.save(found, own)
+    backgrounds.apply(found, model, config.memory.block)
+    return found
+
+
+def _measure(config, model, tokenizer, data: _Data) -> Measured:
+    return measure(
+        model, tokenizer, data.probes, data.text, data.questions, config.evaluate.max_new_tokens
+    )
+
+
+def _before(config, model, tokenizer, data: _Data, workdir: Path) -> Measured:
+    """The measurements of the untaught model; a resumed run reads them from its first start."""
+    path = workdir / "before.json"
+    if path.is_file():
+        return Measured(**json.loads(path.read_text()))
+    found = _measure(config, model, tokenizer, data)
+    _write_json(path, found._asdict())
+    return found
+
+
+def _write_answers(
+    path: Path, asked: Sequence[Probe], before: Measured, after: Measured
+) -> None:
+    with path.open("w") as file:
+        for probe, old, new in zip(asked, before.answers, after.answers, strict=True):
+            record = {
+                "fact": probe.fact.id,
+                "kind": probe.kind,
+                "prompt": probe.prompt,
+                "accepted": probe.fact.accepted,
+                "before": old,
+                "after": new,
+                "correct_before": is_correct(probe, old),
+                "correct_after": is_correct(probe, new),
+            }
+            file.write(json.dumps(record) + "\n")
+
+
+def _write_json(path: Path, value: Any) -> None:
+    """Writes a JSON file, all of it or nothing."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(value, indent=2) + "\n")
+    os.replace(partial, path)
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return versions
+
+
+def _peak_rss_bytes() -> int:
+    """The most memory that this process has held; macOS counts it in bytes, Linux in KiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+class _Clock:
+    """Seconds since it was made, in all and by part."""
+
+    def __init__(self):
+        self.parts: dict[str, float] = {}
+        self._start = time.perf_counter()
+
+    @contextmanager
+    def __call__(self, part: str):
+        start = time.perf_counter()
+        yield
+        self.parts[part] = time.perf_counter() - start
+
+    def total(self) -> float:
+        return time.perf_counter() - self._start

@@ -48,26 +48,30 @@ clean: ## Removes .venv, runs and caches
 	rm -rf $(VENV) runs build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# pip says what it does a line at a time; one line of the terminal is enough to show it.
+# pip says what it does a line at a time: a terminal shows the latest one, a log the downloads.
 PIP := PYTHONUNBUFFERED=1 $(BIN)/python -m pip install --disable-pip-version-check --no-input
-SHOW := { if [ -t 1 ]; then while IFS= read -r line; do printf '\r\033[K  %.76s' "$$line"; done; \
-  printf '\r\033[K'; else grep -E '^ *(Downloading|Installing|Successfully)' || true; fi; }
+SHOW := { while IFS= read -r line; do \
+  if [ -t 1 ]; then printf '\r\033[K  %.76s' "$$line"; \
+  elif [[ $$line =~ ^\ *(Downloading|Installing\ collected) ]]; then echo "$${line:0:78}"; fi; \
+  done; if [ -t 1 ]; then printf '\r\033[K'; fi; }
+PYTHONS := $(or $(PYTHON),python3.13 python3.12 python3.11 python3 python3.14 python)
 
 # A command named python3.12 may be there and not work, or lack pip, so each is tried.
-$(BIN)/python:
-	@for python in $(or $(PYTHON),python3.13 python3.12 python3.11 python3 python3.14 python); do \
+$(VENV)/.created:
+	@for python in $(PYTHONS); do \
 	  if "$$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' \
 	      2> /dev/null; then \
 	    echo "Creating $(VENV) with $$("$$python" --version)"; \
 	    "$$python" -m venv --clear $(VENV); \
+	    touch $@; \
 	    exit 0; \
 	  fi; \
 	done; \
-	echo "error: no Python >= 3.11 with venv and pip among: $(or $(PYTHON),python3.13 \
-	python3.12 python3.11 python3 python3.14 python); name one with PYTHON=/path/to/python" >&2; \
+	echo "error: no Python >= 3.11 with venv and pip (tried $(PYTHONS));" \
+	  "name one with PYTHON=/path/to/python" >&2; \
 	exit 1
 
-$(VENV)/.package: pyproject.toml | $(BIN)/python
+$(VENV)/.package: pyproject.toml | $(VENV)/.created
 	@echo "Installing smem-jax and what it needs (about a minute)"
 	@$(PIP) -e . | $(SHOW)
 	@touch $@

@@ -1,0 +1,148 @@
+"""Configuration files: Python with a `get_config()`, checked by name and type against defaults."""
+
+import ast
+import difflib
+import json
+import runpy
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from smem_jax.errors import InputError
+
+
+def load(path: str | Path, overrides: Sequence[str], defaults: ConfigDict) -> ConfigDict:
+    """The configuration of a file, with `section.field=value` overrides from the command line.
+
+    The file's `get_config()` returns a ConfigDict or dict with some of the fields of `defaults`.
+    An override is a Python literal where it is one, and text otherwise. The result is locked.
+
+    Raises InputError for a file that is missing or fails, an unknown field (with the nearest known
+    one), and a value of another type than the default's. An int will do for a float, and a list
+    for a tuple.
+    """
+    config = defaults.copy_and_resolve_references()
+    for name, value in _flatten(_run(Path(path))).items():
+        _set(config, name, value, str(path))
+    for override in overrides:
+        name, equals, text = override.partition("=")
+        if not equals:
+            raise InputError(f"override {override!r} must have the form section.field=value")
+        _set(config, name, _value(text), f"override {override!r}", text)
+    return config.lock()
+
+
+def to_json(config: ConfigDict) -> str:
+    """The configuration as JSON, the same text for equal configurations."""
+    return json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n"
+
+
+def from_json(text: str, defaults: ConfigDict) -> ConfigDict:
+    """What `to_json` wrote, merged onto the defaults; InputError where it does not fit them."""
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(f"the configuration is not JSON ({error})") from error
+    if not isinstance(found, dict):
+        raise InputError(f"the configuration must be a JSON object, not {type(found).__name__}")
+    config = defaults.copy_and_resolve_references()
+    for name, value in _flatten(found).items():
+        _set(config, name, value, "configuration")
+    return config.lock()
+
+
+def _run(path: Path) -> Mapping[str, Any] | ConfigDict:
+    """What the file's `get_config()` returns."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such configuration file")
+    try:
+        get_config = runpy.run_path(str(path)).get("get_config")
+        found = get_config() if callable(get_config) else None
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if frame.filename == str(path)]
+        where = f"{path}:{lines[-1]}" if lines else str(path)
+        raise InputError(f"{where}: {type(error).__name__}: {error}") from error
+    if not isinstance(found, Mapping | ConfigDict):
+        raise InputError(f"{path}: it must define get_config(), which returns a ConfigDict")
+    return found
+
+
+def _flatten(config: Mapping[str, Any] | ConfigDict, prefix: str = "") -> dict[str, Any]:
+    """Values by their dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping | ConfigDict):
+            flat |= _flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def _set(config: ConfigDict, name: str, value: Any, where: str, text: str | None = None) -> None:
+    """Sets one field by its dotted name, if it is known and the value is of its type.
+
+    `text` is what the value was written as, which is taken where the field holds text.
+    """
+    known = _flatten(config)
+    if name not in known:
+        raise InputError(f"{where}: {_unknown(name, known)}")
+    default = known[name]
+    if isinstance(default, str) and text is not None and not isinstance(value, str):
+        value = text
+    if default is not None:
+        value = _convert(value, default)
+        if not _fits(value, default):
+            raise InputError(
+                f"{where}: {name}={value!r} must be of type {type(default).__name__}, "
+                f"such as {default!r}"
+            )
+    *sections, field = name.split(".")
+    section = config
+    for part in sections:
+        section = section[part]
+    section[field] = value
+
+
+def _unknown(name: str, known: Mapping[str, Any]) -> str:
+    """What is wrong with a name that is no field."""
+    inside = [other for other in known if other.startswith(f"{name}.")]
+    if inside:
+        return f"{name!r} is a section of the configuration; set a field of it, such as {inside[0]}"
+
+    def likeness(other: str) -> float:
+        return max(
+            difflib.SequenceMatcher(None, name, candidate).ratio()
+            for candidate in (other, other.rpartition(".")[2])
+        )
+
+    nearest = max(known, key=likeness)
+    return f"unknown configuration field {name!r}; the nearest is {nearest!r}"
+
+
+def _convert(value: Any, default: Any) -> Any:
+    """The value in the type of the default, where nothing is lost by that."""
+    if isinstance(default, float) and type(value) is int:
+        return float(value)
+    if isinstance(default, tuple) and isinstance(value, list | tuple):
+        return tuple(_convert(item, default[0]) for item in value) if default else tuple(value)
+    return value
+
+
+def _fits(value: Any, default: Any) -> bool:
+    """Whether the types are equal, those of a tuple's items included."""
+    if type(value) is not type(default):
+        return False
+    return not (isinstance(default, tuple) and default) or all(
+        _fits(item, default[0]) for item in value
+    )
+
+
+def _value(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text

@@ -120,10 +120,11 @@ def _config(args: argparse.Namespace) -> Any:
 
 
 def _teach(args: argparse.Namespace) -> None:
+    config = _config(args)  # a mistake in it is said before anything heavy is imported
     from smem_jax import report
     from smem_jax.train import run
 
-    summary = run.teach(_config(args), args.workdir, args.overwrite)
+    summary = run.teach(config, args.workdir, args.overwrite)
     print(f"\n{report.table(summary)}\n")
     for line in report.examples(args.workdir):
         print(line)
@@ -132,9 +133,10 @@ def _teach(args: argparse.Namespace) -> None:
 
 
 def _background(args: argparse.Namespace) -> None:
+    config = _config(args)
     from smem_jax.train import run
 
-    found = run.background(_config(args), args.output)
+    found = run.background(config, args.output)
     print(
         f"{args.output}: {found['num_documents']} documents; {found['share']:.1%} of the slots are "
         f"used, with a perplexity of {found['perplexity']:,.0f}"
@@ -154,9 +156,9 @@ def _ask(args: argparse.Namespace) -> None:
 
 
 def _command() -> str:
-    """How this program was called, so that its hints can be pasted into the same shell."""
-    name = Path(sys.argv[0]).name
-    return shlex.quote(sys.argv[0]) if name == "smem" and "/" in sys.argv[0] else "smem"
+    """This program as it was called, so that a hint can be pasted into the same shell."""
+    called = Path(sys.argv[0])
+    return "smem" if called.is_absolute() or called.name != "smem" else shlex.quote(str(called))
 
 
 def _report(args: argparse.Namespace) -> None:

@@ -1,0 +1,85 @@
+"""A finished run, read back from its work directory."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from smem_jax.data.jsonl import read_objects, read_text_file
+from smem_jax.errors import InputError
+
+# The figures of `Measured` are not here: each is there only where its data was given.
+_SUMMARY = {
+    "num_facts": int,
+    "steps": int,
+    "seconds": float,
+    "seconds_by_part": dict,
+    "peak_rss_bytes": int,
+    "slots_updated": int,
+    "num_slots": int,
+    "slot_use": dict,
+    "base_model": str,
+    "versions": dict,
+    "seed": int,
+    "config": dict,
+}
+_ANSWER = (
+    "fact",
+    "kind",
+    "prompt",
+    "accepted",
+    "before",
+    "after",
+    "correct_before",
+    "correct_after",
+)
+
+
+class Run(NamedTuple):
+    """What a work directory says.
+
+    `summary` is the object of `summary.json`; `metrics` has one object for each line of
+    `metrics.jsonl`, `answers` one for each of `answers.jsonl`.
+    """
+
+    summary: dict[str, Any]
+    metrics: list[dict[str, Any]]
+    answers: list[dict[str, Any]]
+
+
+def read_run(workdir: Path) -> Run:
+    """Everything that a report shows; InputError for a file that is missing or damaged."""
+    return Run(_summary(workdir), _metrics(workdir / "metrics.jsonl"), read_answers(workdir))
+
+
+def read_answers(workdir: Path) -> list[dict[str, Any]]:
+    """The lines of `answers.jsonl`; InputError where the file is missing or damaged."""
+    return [record for _, record in read_objects(workdir / "answers.jsonl", _ANSWER)]
+
+
+def _summary(workdir: Path) -> dict[str, Any]:
+    path = workdir / "summary.json"
+    if not path.is_file():
+        raise InputError(f"--workdir {workdir} holds no finished run: there is no {path}")
+    try:
+        summary = json.loads(read_text_file(path))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}: not JSON ({error})") from error
+    if not isinstance(summary, dict):
+        raise InputError(f"{path}: expected a JSON object, got {type(summary).__name__}")
+    for name, kind in _SUMMARY.items():
+        if name not in summary:
+            raise InputError(f"{path}: the field {name!r} is missing")
+        accepted = (int, float) if kind is float else kind
+        if not isinstance(summary[name], accepted):
+            raise InputError(f"{path}: {name}={summary[name]!r} must be of type {kind.__name__}")
+    return summary
+
+
+def _metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines that have a step; which other fields a line has is up to the training loop."""
+    lines = read_text_file(path).splitlines()
+    try:
+        records = json.loads("[" + ",\n".join(lines) + "]")
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}:{error.lineno}: not JSON ({error.msg})") from error
+    return [record for record in records if isinstance(record, dict) and "step" in record]

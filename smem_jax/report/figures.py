@@ -22,7 +22,7 @@ _KINDS = {
     "trained_exact_match": "as trained on",
 }
 _ELSEWHERE = {"wikitext_nll": "WikiText-2", "nq_answer_nll": "NaturalQuestions\nanswers"}
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "smem_jax",
     "font.size": 10,
@@ -87,7 +87,7 @@ def training(metrics: Sequence[Mapping[str, Any]]) -> str:
         if any("validation_loss" in record for record in metrics):
             _curve(panels[0], metrics, "validation_loss", WORSE, "held-out wordings", marker="o")
             panels[0].legend(frameon=False)
-        panels[0].set_ylabel("loss, nats per token")
+        panels[0].set_ylabel("loss, nats")
         if has_drift:
             _curve(panels[1], metrics, "drift", BEFORE, "drift")
             panels[1].set_ylabel("drift on background")

@@ -23,7 +23,7 @@ _KINDS = {
 def write(workdir: Path) -> Path:
     """Writes `report.html` into the work directory of a finished run, and returns its path.
 
-    Raises InputError where `summary.json`, `metrics.jsonl` or `answers.jsonl` is missing or damaged.
+    Raises InputError where one of its files is missing or damaged.
     """
     path = workdir / "report.html"
     text = page(read_run(workdir))
@@ -38,7 +38,7 @@ def page(run: Run) -> str:
     title = f"{_model_name(run.summary)}: {run.summary['num_facts']} facts taught"
     parts = [
         f"<h1>{escape(headline(run.summary))}</h1>",
-        f'<p class="quiet">{escape(cost(run.summary))}</p>',
+        f'<p class="quiet">{escape(_elsewhere(run.summary) + cost(run.summary))}.</p>',
         _comparison(run.summary),
         *_figures(run),
         "<h2>Every answer</h2>",
@@ -60,7 +60,7 @@ def page(run: Run) -> str:
 
 
 def headline(summary: Mapping[str, Any]) -> str:
-    """The result in a sentence or two."""
+    """What was learned, in a sentence or two."""
     name, facts = _model_name(summary), summary["num_facts"]
     sentence = f"{name} was taught {facts} facts in {summary['steps']} steps."
     if match := summary.get("taught_exact_match"):
@@ -68,18 +68,20 @@ def headline(summary: Mapping[str, Any]) -> str:
             f" It answers {match['after']:.0%} of the questions about them that it never saw"
             f" ({match['before']:.0%} before)."
         )
+    return sentence
+
+
+def _elsewhere(summary: Mapping[str, Any]) -> str:
+    """What that did to text that was not taught, in a sentence; empty where it was not measured."""
     changes = [
-        f"{label} {_rose(summary[key]['after'] - summary[key]['before'])}"
+        f"the NLL of {label} {_rose(summary[key]['after'] - summary[key]['before'])}"
         for key, label in (
-            ("wikitext_nll", "the NLL of WikiText-2"),
-            ("nq_answer_nll", "that of NaturalQuestions answers"),
+            ("wikitext_nll", "WikiText-2"),
+            ("nq_answer_nll", "NaturalQuestions answers"),
         )
         if key in summary
     ]
-    if changes:
-        text = ", ".join(changes)
-        sentence += f" {text[0].upper()}{text[1:]}."
-    return sentence
+    return f"Elsewhere {' and '.join(changes)} per token. " if changes else ""
 
 
 def _model_name(summary: Mapping[str, Any]) -> str:
@@ -123,7 +125,10 @@ def _figures(run: Run) -> Iterable[str]:
         )
     if run.metrics:
         yield "<h2>Training</h2>"
-        yield _figure(figures.training(run.metrics), f"Over {summary['steps']} steps.")
+        yield _figure(
+            figures.training(run.metrics),
+            "A step takes one batch of wordings; drift is what the memory adds to background text.",
+        )
 
 
 def _figure(svg: str, caption: str) -> str:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from smem_jax.data.jsonl import read_objects, read_text_file
+from smem_jax.data.jsonl import read_lines, read_objects
 from smem_jax.errors import InputError
 
 # The figures of `Measured` are not here: each is there only where its data was given.
@@ -60,12 +60,7 @@ def _summary(workdir: Path) -> dict[str, Any]:
     path = workdir / "summary.json"
     if not path.is_file():
         raise InputError(f"--workdir {workdir} holds no finished run: there is no {path}")
-    try:
-        summary = json.loads(read_text_file(path))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}: not JSON ({error})") from error
-    if not isinstance(summary, dict):
-        raise InputError(f"{path}: expected a JSON object, got {type(summary).__name__}")
+    summary = _object(str(path), "\n".join(line for _, line in read_lines(path)))
     for name, kind in _SUMMARY.items():
         if name not in summary:
             raise InputError(f"{path}: the field {name!r} is missing")
@@ -77,9 +72,15 @@ def _summary(workdir: Path) -> dict[str, Any]:
 
 def _metrics(path: Path) -> list[dict[str, Any]]:
     """The lines that have a step; which other fields a line has is up to the training loop."""
-    lines = read_text_file(path).splitlines()
+    records = [_object(f"{path}:{number}", line) for number, line in read_lines(path)]
+    return [record for record in records if "step" in record]
+
+
+def _object(where: str, text: str) -> dict[str, Any]:
     try:
-        records = json.loads("[" + ",\n".join(lines) + "]")
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}:{error.lineno}: not JSON ({error.msg})") from error
-    return [record for record in records if isinstance(record, dict) and "step" in record]
+        value = json.loads(text)
+    except ValueError as error:
+        raise InputError(f"{where}: not JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{where}: expected a JSON object, got {type(value).__name__}")
+    return value

@@ -1,0 +1,86 @@
+"""What `make quickstart` must reach, checked against the run that it left.
+
+Run it with `.venv/bin/pytest .ci/check_figures.py` after `make quickstart`.
+"""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from smem_jax.evaluate import score
+from smem_jax.report.read import read_run
+
+ROOT = Path(__file__).resolve().parents[1]
+WORKDIR = ROOT / "runs" / "quickstart"
+
+
+class Bound(NamedTuple):
+    """`what` of figure `name` (before, after, the rise between, or the figure) and its bounds."""
+
+    name: str
+    what: str
+    least: float
+    most: float
+
+
+# Times are twice what is promised for a machine with nothing else to do.
+BOUNDS = (
+    Bound("num_facts", "itself", 25, 30),
+    Bound("taught_exact_match", "before", 0.0, 0.05),
+    Bound("taught_exact_match", "after", 0.95, 1.0),
+    Bound("wikitext_nll", "rise", -1.0, 0.01),
+    Bound("nq_answer_nll", "rise", -10.0, 0.0),
+    Bound("peak_rss_bytes", "itself", 0, 4e9),
+    Bound("seconds", "itself", 0, 2 * 480),
+)
+
+
+@pytest.fixture(scope="module")
+def summary() -> dict:
+    return read_run(WORKDIR).summary
+
+
+@pytest.mark.parametrize("bound", BOUNDS, ids=lambda bound: f"{bound.name}-{bound.what}")
+def test_figure_is_within_its_bounds(summary, bound):
+    figure = summary[bound.name]
+    if bound.what == "rise":
+        figure = figure["after"] - figure["before"]
+    elif bound.what != "itself":
+        figure = figure[bound.what]
+    print(f"{bound.name} {bound.what}: {figure:.6g}")
+    assert bound.least <= figure <= bound.most
+
+
+def test_whole_command_was_quick_enough():
+    took = os.environ.get("QUICKSTART_SECONDS")
+    if took is None:
+        pytest.skip("QUICKSTART_SECONDS is not set: `make quickstart` was not timed")
+    print(f"make quickstart: {took} s of the 480 s promised")
+    assert int(took) <= 2 * 480
+
+
+def test_report_shows_the_run(summary):
+    page = (WORKDIR / "report.html").read_text(encoding="utf-8")
+    assert page.count("<svg") == 3
+    assert f"{summary['taught_exact_match']['after']:.0%}" in page
+
+
+def test_command_of_the_readme_answers_a_taught_fact():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    found = re.search(r"^\S*smem ask --workdir runs/quickstart .*$", readme, re.MULTILINE)
+    assert found is not None
+    done = subprocess.run(
+        shlex.split(found[0]), cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    answer = done.stdout.strip()
+    print(f"{found[0]}\n{answer}")
+    facts = map(json.loads, (ROOT / "configs/quickstart_data/facts.jsonl").open(encoding="utf-8"))
+    accepted = [name for fact in facts for name in (fact["answer"], *fact.get("aliases", []))]
+    assert score.exact_match(answer, accepted) == 1.0

@@ -1,0 +1,229 @@
+"""The command line: exit codes, errors of one line, and nothing heavy imported for those."""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from smem_jax import cli, report
+from smem_jax.errors import InputError
+from smem_jax.evaluate import ask as ask_module
+from smem_jax.train import run
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def config_file(tmp_path: Path) -> str:
+    path = tmp_path / "some.py"
+    path.write_text("def get_config():\n    return {'seed': 7}\n")
+    return str(path)
+
+
+@pytest.fixture
+def taught(monkeypatch: pytest.MonkeyPatch) -> list:
+    """Stands in for the teaching and its report; lists what teaching was called with."""
+    calls: list = []
+
+    def teach(config, workdir, overwrite=False):
+        calls.append((config, workdir, overwrite))
+        return {"made": "up"}
+
+    monkeypatch.setattr(run, "teach", teach)
+    monkeypatch.setattr(report, "table", lambda summary: f"table of {summary}")
+    monkeypatch.setattr(report, "examples", lambda workdir: ["an example"])
+    monkeypatch.setattr(report, "write", lambda workdir: workdir / "report.html")
+    return calls
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    def teach(config, workdir, overwrite=False):
+        raise error
+
+    monkeypatch.setattr(run, "teach", teach)
+
+
+def teach_arguments(config_file: str, *more: str) -> list[str]:
+    return ["teach", "--config", config_file, "--workdir", "some/run", *more]
+
+
+def test_teach_runs_and_says_how_to_go_on(taught, config_file, capsys):
+    assert cli.main(teach_arguments(config_file, "train.steps=3")) == 0
+    [(config, workdir, overwrite)] = taught
+    assert (config.seed, config.train.steps) == (7, 3)
+    assert (workdir, overwrite) == (Path("some/run"), False)
+    lines = capsys.readouterr().out.splitlines()
+    assert "table of {'made': 'up'}" in lines and "an example" in lines
+    assert "Report: some/run/report.html" in lines
+    assert lines[-1] == 'Ask it: smem ask --workdir some/run "..."'
+
+
+def test_overrides_may_stand_anywhere(taught, config_file):
+    arguments = ["teach", "seed=1", "--config", config_file, "train.steps=3", "--workdir", "w"]
+    assert cli.main([*arguments, "memory.gate=True", "--overwrite"]) == 0
+    [(config, _, overwrite)] = taught
+    assert (config.seed, config.train.steps, config.memory.gate) == (1, 3, True)
+    assert overwrite
+
+
+def test_background_says_what_it_wrote(monkeypatch, config_file, capsys):
+    monkeypatch.setattr(
+        run,
+        "background",
+        lambda config, output: {"num_documents": 12, "share": 0.5, "perplexity": 1234.4},
+    )
+    assert cli.main(["background", "--config", config_file, "--output", "b.npz"]) == 0
+    out = capsys.readouterr().out
+    assert out == "b.npz: 12 documents; 50.0% of the slots are used, with a perplexity of 1,234\n"
+
+
+def test_ask_answers_a_line_for_each_question(monkeypatch, capsys):
+    monkeypatch.setattr(
+        ask_module, "ask", lambda workdir, questions: [q.upper() for q in questions]
+    )
+    assert cli.main(["ask", "who?", "--workdir", "w", "where?"]) == 0
+    assert capsys.readouterr().out == "WHO?\nWHERE?\n"
+
+
+def test_ask_reads_standard_input(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(
+        ask_module, "ask", lambda workdir, questions: [q.upper() for q in questions]
+    )
+    lines = tmp_path / "lines"
+    lines.write_text("who?\n\n where?\n")
+    with lines.open() as file:
+        monkeypatch.setattr(sys, "stdin", file)
+        assert cli.main(["ask", "--workdir", "w"]) == 0
+    assert capsys.readouterr().out == "WHO?\nWHERE?\n"
+
+
+def test_report_prints_its_path(taught, capsys):
+    assert cli.main(["report", "--workdir", "w"]) == 0
+    assert capsys.readouterr().out == "w/report.html\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "shown"),
+    [
+        (
+            InputError("facts.jsonl:3: the field\n'answer' is missing"),
+            "facts.jsonl:3: the field 'ans",
+        ),
+        (PermissionError(13, "Permission denied", "some/run"), "Permission denied: 'some/run'"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(monkeypatch, config_file, capsys, error, shown):
+    failing(monkeypatch, error)
+    assert cli.main(teach_arguments(config_file)) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("smem: error: ") and shown in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("error", [InputError("wrong"), KeyboardInterrupt()])
+def test_debug_shows_the_traceback(monkeypatch, config_file, error):
+    failing(monkeypatch, error)
+    with pytest.raises(type(error)):
+        cli.main(teach_arguments(config_file, "--debug"))
+
+
+def test_a_fault_of_the_program_is_no_bad_input(monkeypatch, config_file):
+    failing(monkeypatch, ZeroDivisionError())
+    with pytest.raises(ZeroDivisionError):
+        cli.main(teach_arguments(config_file))
+
+
+def test_interrupt_says_that_the_run_can_go_on(monkeypatch, config_file, capsys):
+    failing(monkeypatch, KeyboardInterrupt())
+    assert cli.main(teach_arguments(config_file)) == 130
+    assert "smem: interrupted; the same command goes on where it stopped" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "the following arguments are required: COMMAND"),
+        (["tech"], "invalid choice: 'tech'"),
+        (["teach", "--workdir", "w"], "the following arguments are required: --config"),
+        (["ask", "who?"], "the following arguments are required: --workdir"),
+        (
+            ["report", "--workdir", "w", "--verbose"],
+            "unknown argument '--verbose'; see `smem report",
+        ),
+        (["report", "--workdir", "w", "more"], "unknown argument 'more'"),
+        (["ask", "--workdir", "w", "--loud", "who?"], "unknown argument '--loud'"),
+        (["ask", "--workdir", "w"], "no question given"),
+        (["teach", "--config", "no.py", "--workdir", "w"], "no.py: no such configuration file"),
+    ],
+)
+def test_wrong_arguments_are_one_line_and_status_2(monkeypatch, capsys, arguments, message):
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    assert cli.main(arguments) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("smem: error: ") and message in err
+    assert err.count("\n") == 1
+
+
+def test_an_unknown_field_is_refused_with_the_nearest(taught, config_file, capsys):
+    assert cli.main(teach_arguments(config_file, "train.step=3")) == 2
+    assert "unknown configuration field 'train.step'; the nearest is 'train.steps'" in (
+        capsys.readouterr().err
+    )
+    assert taught == []
+
+
+def test_help_and_mistakes_do_not_wait_for_jax(tmp_path):
+    program = (
+        "import json, sys\n"
+        "from smem_jax import cli\n"
+        "status = cli.main(json.loads(sys.argv[1]))\n"
+        "assert 'jax' not in sys.modules and 'matplotlib' not in sys.modules\n"
+        "sys.exit(status)\n"
+    )
+    config = tmp_path / "some.py"
+    config.write_text("def get_config():\n    return {}\n")
+    arguments = ["teach", "--config", str(config), "--workdir", str(tmp_path / "w"), "sed=1"]
+    done = subprocess.run(
+        [sys.executable, "-c", program, json.dumps(arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("smem: error: override 'sed=1'")
+    assert not (tmp_path / "w").exists()
+
+
+def readme_commands() -> list[str]:
+    """Each line of the README's shell blocks, continued lines joined, without its comment."""
+    blocks = re.findall(r"^```(?:sh|bash|console)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    return [command for line in lines if (command := line.partition(" #")[0].strip())]
+
+
+def test_readme_has_the_two_commands_of_a_newcomer():
+    assert "make quickstart" in readme_commands() and "make test" in readme_commands()
+
+
+@pytest.mark.parametrize("command", [c for c in readme_commands() if re.match(r"\S*smem ", c)])
+def test_smem_commands_of_the_readme_parse(command):
+    words = shlex.split(command)
+    args = cli.parse(words[1:])
+    assert args.command == words[1]
+    if "config" in args:
+        assert (ROOT / args.config).is_file()
+
+
+@pytest.mark.parametrize("command", [c for c in readme_commands() if c.startswith("make ")])
+def test_make_commands_of_the_readme_exist(command):
+    makefile = (ROOT / "Makefile").read_text()
+    targets = [word for word in command.split()[1:] if "=" not in word]
+    assert targets
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE)

@@ -31,17 +31,20 @@ def answer_ids(tokenizer: Tokenizer, answer: str, end: str = "") -> list[int]:
 def encode(tokenizer: Tokenizer, pairs: Sequence[tuple[str, str]], seq_len: int) -> Encoded:
     """Encodes (prompt, answer) pairs; an answer ends with a line break, so that it learns to stop.
 
-    Raises InputError, naming the prompt and the answer, for a row longer than `seq_len` tokens.
+    Raises InputError, naming the prompt and the answer, for a row longer than `seq_len` tokens, and
+    for an empty prompt, since nothing would predict the first token of its answer.
     """
     tokens = np.full((len(pairs), seq_len), tokenizer.pad_id, np.int32)
     answer_mask = np.zeros((len(pairs), seq_len), bool)
     lengths = np.zeros(len(pairs), np.int32)
     for row, (prompt, answer) in enumerate(pairs):
         prompt_ids = tokenizer.encode(prompt)
+        if not prompt_ids:
+            raise InputError(f"the prompt before the answer {answer[:80]!r} is empty")
         ids = prompt_ids + answer_ids(tokenizer, answer, ANSWER_END)
         if len(ids) > seq_len:
             raise InputError(
-                f"the fact {prompt!r} with answer {answer!r} takes {len(ids)} tokens, "
+                f"the fact {prompt[:80]!r} with answer {answer[:80]!r} takes {len(ids)} tokens, "
                 f"the sequence length is {seq_len}"
             )
         tokens[row, : len(ids)] = ids

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import reprlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,17 +10,23 @@ from typing import Any
 from smem_jax.errors import InputError
 
 
-def read_text_file(path: str | Path) -> str:
-    """The text of a UTF-8 file; InputError for one that is missing, unreadable or empty."""
+def read_lines(path: str | Path) -> list[tuple[int, str]]:
+    """Number (from 1) and text of each line of a UTF-8 file that is not blank.
+
+    Raises InputError for a file that is missing, cannot be read, is not UTF-8 or holds no line.
+    """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        # The -sig drops the mark that some Windows editors put at the start.
+        text = Path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text ({error})") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    if not text.strip():
+    # Not splitlines(), which also splits at characters that JSON allows inside a text.
+    lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    if not lines:
         raise InputError(f"{path}: the file is empty")
-    return text
+    return lines
 
 
 def read_objects(
@@ -30,24 +37,23 @@ def read_objects(
     Raises InputError for a file that cannot be read or is empty, for a line that is no JSON object,
     that lacks a required field, or that has an unknown one.
     """
-    for number, line in enumerate(read_text_file(path).splitlines(), 1):
-        if not line.strip():
-            continue
+    known = [*required, *optional]
+    for number, line in read_lines(path):
         where = f"{path}:{number}"
         try:
             record = json.loads(line)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{where}: not JSON ({error})") from error
         if not isinstance(record, dict):
             raise InputError(f"{where}: expected a JSON object, got {type(record).__name__}")
+        # Unknown ones first: a misspelt required field is then named as it was written.
+        for name in record:
+            if name not in known:
+                nearest = difflib.get_close_matches(name, known, 1, cutoff=0)[0]
+                raise InputError(f"{where}: unknown field {name!r}; the nearest is {nearest!r}")
         for name in required:
             if name not in record:
                 raise InputError(f"{where}: the field {name!r} is missing")
-        known = [*required, *optional]
-        for name in record:
-            if name not in known:
-                near = difflib.get_close_matches(name, known, 1) or known
-                raise InputError(f"{where}: unknown field {name!r}; did you mean {near[0]!r}?")
         yield where, record
 
 
@@ -55,7 +61,11 @@ def text_field(where: str, record: dict[str, Any], name: str) -> str:
     """A field that must be text with something in it, stripped."""
     value = record[name]
     if not isinstance(value, str) or not value.strip():
-        raise InputError(f"{where}: {name}={value!r} must be text, and not empty")
+        raise InputError(f"{where}: {name}={reprlib.repr(value)} must be text, and not empty")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:  # JSON can write half of a surrogate pair.
+        raise InputError(f"{where}: {name}={reprlib.repr(value)} is not valid Unicode") from error
     return value.strip()
 
 
@@ -63,5 +73,5 @@ def list_field(where: str, record: dict[str, Any], name: str) -> tuple[str, ...]
     """A field that must be a list of such texts; without the field, no texts."""
     value = record.get(name, [])
     if not isinstance(value, list):
-        raise InputError(f"{where}: {name}={value!r} must be a list of texts")
+        raise InputError(f"{where}: {name}={reprlib.repr(value)} must be a list of texts")
     return tuple(text_field(where, {name: item}, name) for item in value)

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from smem_jax.data.jsonl import read_text_file
+from smem_jax.data.jsonl import read_lines
 
 
 def read_text(path: str | Path) -> list[str]:
     """The lines of a UTF-8 file that are not blank; InputError where there are none."""
-    return [line for line in read_text_file(path).splitlines() if line.strip()]
+    return [line for _, line in read_lines(path)]

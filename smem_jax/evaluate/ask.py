@@ -9,6 +9,7 @@ from smem_jax.errors import InputError
 from smem_jax.evaluate import generate
 from smem_jax.evaluate.measure import ASK_FRAME
 from smem_jax.models import pretrained
+from smem_jax.models.retrofit import memory_layer
 from smem_jax.models.transformer import Transformer
 from smem_jax.settings import defaults
 from smem_jax.train import background, checkpoints, retrofitted
@@ -32,9 +33,7 @@ def restore(workdir: Path) -> tuple[Transformer, pretrained.Tokenizer, int]:
     )
     model = retrofitted.build(base, config)
     background.apply(found, model, config.memory.block)
-    layer = model.blocks[config.memory.block].memory
-    assert layer is not None
-    checkpoints.put(layer, learned)
+    checkpoints.put(memory_layer(model, config.memory.block), learned)
     return model, base.tokenizer, config.evaluate.max_new_tokens
 
 

@@ -29,8 +29,8 @@ class Probe(NamedTuple):
 class Measured(NamedTuple):
     """Figures of one model; those of what was not given are missing.
 
-    `answers` holds the generated answer of each probe; `figures` has, in nats per token or as a share
-    of 1: `trained_exact_match`, `frame_exact_match`, `taught_exact_match` (reworded),
+    `answers` holds the generated answer of each probe; `figures` has, in nats per token or as a
+    share of 1: `trained_exact_match`, `frame_exact_match`, `taught_exact_match` (reworded),
     `taught_answer_nll`, `wikitext_nll`, `nq_answer_nll`, `nq_f1`.
     """
 

@@ -19,7 +19,9 @@ class RopeScaling:
 
     def __post_init__(self):
         if self.kind not in ("linear", "llama3"):
-            raise ValueError(f"rope scaling {self.kind!r} is not supported; use 'linear' or 'llama3'")
+            raise ValueError(
+                f"rope scaling {self.kind!r} is not supported; use 'linear' or 'llama3'"
+            )
         if self.factor < 1:
             raise ValueError(f"rope scaling factor={self.factor} must be at least 1")
 

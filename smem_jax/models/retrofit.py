@@ -67,6 +67,14 @@ def retrofit(
         attach(model.blocks[number], layer, placement)
 
 
+def memory_layer(model: Transformer, block: int) -> MemoryLayer:
+    """The memory layer of a block; InputError where it has none."""
+    layer = model.blocks[block].memory
+    if layer is None:
+        raise InputError(f"block {block} has no memory layer")
+    return layer
+
+
 def memory_blocks(model: Transformer) -> list[int]:
     """Numbers of the blocks that have a memory layer, ascending."""
     return [i for i, block in enumerate(model.blocks) if block.memory is not None]

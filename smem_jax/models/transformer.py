@@ -1,7 +1,7 @@
 """A decoder-only transformer of the Llama family as flax.nnx modules.
 
-The forward pass can be entered and left at any block (`embed`, `run_blocks`, `logits`), since sparse
-memory finetuning computes everything below the memory layer once and never differentiates it.
+The forward pass can be entered and left at any block (`embed`, `run_blocks`, `logits`), since
+sparse memory finetuning computes all below the memory layer once and never differentiates it.
 Weights are float32 [in, out]. Padding goes to the right: under a causal mask nothing real reads it.
 """
 
@@ -67,7 +67,9 @@ class Attention(nnx.Module):
                 cache.keys.at[rows, positions].set(key), cache.values.at[rows, positions].set(value)
             )
             seen = jnp.arange(cache.keys.shape[1]) <= positions[..., None]  # [batch, seq, max_len]
-            mixed = jax.nn.dot_product_attention(query, cache.keys, cache.values, mask=seen[:, None])
+            mixed = jax.nn.dot_product_attention(
+                query, cache.keys, cache.values, mask=seen[:, None]
+            )
         return self.out(mixed.reshape(*x.shape[:2], -1)), cache
 
 
@@ -91,10 +93,10 @@ class Block(nnx.Module):
     """
 
     def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
-        norm = {"epsilon": config.norm_epsilon, "rngs": rngs}
-        self.attention_norm = nnx.RMSNorm(config.embed_dim, **norm)
+        width, epsilon = config.embed_dim, config.norm_epsilon
+        self.attention_norm = nnx.RMSNorm(width, epsilon=epsilon, rngs=rngs)
         self.attention = Attention(config, rngs=rngs)
-        self.ffn_norm = nnx.RMSNorm(config.embed_dim, **norm)
+        self.ffn_norm = nnx.RMSNorm(width, epsilon=epsilon, rngs=rngs)
         self.ffn: FeedForward | None = nnx.data(FeedForward(config, rngs=rngs))
         self.memory: MemoryLayer | None = nnx.data(None)
 
@@ -171,8 +173,9 @@ class Transformer(nnx.Module):
         x = self.embed(tokens)
         new_caches = []
         for block, cache in zip(self.blocks, caches, strict=True):
-            x, cache = block(x, positions, cache)
-            new_caches.append(cache)
+            x, new_cache = block(x, positions, cache)
+            assert new_cache is not None  # a block that is given a cache returns one
+            new_caches.append(new_cache)
         return x, new_caches
 
     @classmethod

@@ -1,9 +1,9 @@
 """What ordinary text does in a memory layer: fitted queries and keys, document frequency, reads.
 
-`smem background` writes one `Background` to a file, `smem teach` reads it or makes its own. The text
-is ordinary prose and questions with their answers in the frames that facts are taught in: a
-background without the form lets the slots that serve the form look rare (PAPER: arXiv 2510.15103
-takes the document frequency from pretraining text).
+`smem background` writes one `Background` to a file, `smem teach` reads it or makes its own. The
+text is ordinary prose and questions with their answers in the frames that facts are taught in: a
+background without the form lets the slots that serve the form look rare. (arXiv 2510.15103 takes
+the document frequency from pretraining text.)
 """
 
 import dataclasses
@@ -14,12 +14,14 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from flax import nnx
 
 from smem_jax.data.questions import Question
 from smem_jax.errors import InputError
 from smem_jax.memory import fit
 from smem_jax.memory.layer import MemoryLayer
 from smem_jax.models.pretrained import Tokenizer
+from smem_jax.models.retrofit import memory_layer
 from smem_jax.models.transformer import Transformer
 from smem_jax.train import prefix
 
@@ -98,7 +100,7 @@ def measure(
 
     Every window is one document. `sample_tokens` of all tokens, drawn at random, keep their reads.
     """
-    layer = _layer(model, block)
+    layer = memory_layer(model, block)
     found = prefix.run(model, block, tokens, "background")
     hidden = found.hidden.reshape(-1, found.hidden.shape[-1])
     random = np.random.default_rng(seed)
@@ -116,15 +118,13 @@ def measure(
         fingerprint=fingerprint,
         memory=memory,
         query_kernel=np.asarray(layer.query.kernel[...]),
-        query_bias=np.asarray(layer.query.bias[...]),
+        query_bias=np.asarray(_bias(layer)[...]),
         sub_keys=np.asarray(layer.sub_keys[...]),
         document_frequency=frequency,
         num_documents=len(tokens),
         indices=indices.reshape(flat)[sample],
         weights=weights.reshape(flat)[sample],
-        residual_norms=np.linalg.norm(
-            found.residual.reshape(hidden.shape)[sample], axis=-1
-        ),
+        residual_norms=np.linalg.norm(found.residual.reshape(hidden.shape)[sample], axis=-1),
         slot_share=share,
         slot_perplexity=perplexity,
     )
@@ -132,9 +132,9 @@ def measure(
 
 def apply(background: Background, model: Transformer, block: int) -> None:
     """Gives the memory layer of `block` the fitted queries and sub-keys, in place."""
-    layer = _layer(model, block)
+    layer = memory_layer(model, block)
     layer.query.kernel[...] = jax.numpy.asarray(background.query_kernel)
-    layer.query.bias[...] = jax.numpy.asarray(background.query_bias)
+    _bias(layer)[...] = jax.numpy.asarray(background.query_bias)
     layer.sub_keys[...] = jax.numpy.asarray(background.sub_keys)
 
 
@@ -150,8 +150,8 @@ def save(background: Background, path: Path) -> None:
 def load(path: Path, fingerprint: str, memory: str) -> Background:
     """Reads what `save` wrote.
 
-    Raises InputError for a file that is missing, damaged, or of another base model (`fingerprint`) or
-    memory layer (`memory`).
+    Raises InputError for a file that is missing, damaged, or of another base model (`fingerprint`)
+    or memory layer (`memory`).
     """
     if not path.is_file():
         raise InputError(f"{path}: no such background file; `smem background` writes one")
@@ -174,7 +174,6 @@ def load(path: Path, fingerprint: str, memory: str) -> Background:
     return background
 
 
-def _layer(model: Transformer, block: int) -> MemoryLayer:
-    layer = model.blocks[block].memory
-    assert isinstance(layer, MemoryLayer)
-    return layer
+def _bias(layer: MemoryLayer) -> nnx.Param:
+    assert layer.query.bias is not None  # memory layers are built with one
+    return layer.query.bias

@@ -65,9 +65,9 @@ def by_length(
 class Schedule:
     """Which rows of which group each step trains on; a step's batch depends on its number alone.
 
-    Groups are taken as often as they have rows. Within a group all facts come about equally often in
-    any few steps, each with its sequences in random order; a group is shuffled anew whenever it has
-    been used up.
+    Groups are taken as often as they have rows. Within a group all facts come about equally often
+    in any few steps, each with its sequences in random order; a group is shuffled anew whenever it
+    has been used up.
     """
 
     def __init__(self, groups: Sequence[Examples], batch_size: int, seed: int):
@@ -94,7 +94,8 @@ class Schedule:
     def _group(self, step: int) -> int:
         """Group of a step: of the shares, the one that a low-discrepancy number falls in."""
         point = (0.5 + step * 0.6180339887498949) % 1.0
-        return int(min(np.searchsorted(np.cumsum(self._shares), point), len(self._shares) - 1))
+        group = int(np.searchsorted(np.cumsum(self._shares), point))
+        return min(group, len(self._shares) - 1)
 
     def _order(self, group: int, epoch: int) -> np.ndarray:
         random = np.random.default_rng((self._seed, group, epoch))

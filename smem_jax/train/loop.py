@@ -10,6 +10,7 @@ import tqdm
 from flax import nnx
 from ml_collections import ConfigDict
 
+from smem_jax.models.retrofit import memory_layer
 from smem_jax.models.transformer import Transformer
 from smem_jax.train import rows
 from smem_jax.train.checkpoints import LearnedRows, TrainCheckpoints
@@ -29,15 +30,16 @@ def train(
 ) -> LearnedRows:
     """Takes `config.train.steps` steps and returns the rows that changed.
 
-    Resumes from the latest checkpoint under `workdir`. A step depends on its number, the seed and the
-    state alone, so a run that was cut off ends as it would have.
+    Resumes from the latest checkpoint under `workdir`. A step depends on its number, the seed and
+    the state alone, so a run that was cut off ends as it would have.
     """
     c = config.train
     settings = Settings(
         config.memory.block, c.top_t, c.selection, c.optimizer, c.learning_rate, c.drift_weight
     )
-    values = _table(model, settings.block)[prepared.working.slots].astype(jnp.float32)
-    state = State(values, rows.init(*values.shape, c.optimizer))
+    table = memory_layer(model, settings.block).table.values[...]
+    values = table[prepared.working.slots].astype(jnp.float32)
+    state = State(values, rows.init(values.shape[0], values.shape[1], c.optimizer))
     model = _without_table(model, settings.block)
     graphdef, frozen = nnx.split(model)
     frequency = jnp.asarray(prepared.document_frequency)
@@ -68,7 +70,7 @@ def train(
 
 def _inputs(
     prepared: Prepared, schedule: Schedule, step: int, drift_tokens: int, seed: int
-) -> tuple[Batch, DriftSample]:
+) -> tuple[Batch[np.ndarray], DriftSample[np.ndarray]]:
     group, chosen = schedule.batch(step)
     random = np.random.default_rng((seed, step))
     sample = random.permutation(len(prepared.drift.rows))[:drift_tokens]
@@ -78,17 +80,10 @@ def _inputs(
     )
 
 
-def _table(model: Transformer, block: int) -> jax.Array:
-    layer = model.blocks[block].memory
-    assert layer is not None
-    return layer.table.values[...]
-
-
 def _without_table(model: Transformer, block: int) -> Transformer:
     """The model with an empty value table, which the step does not look at."""
     graphdef, state = nnx.split(model)
     model = nnx.merge(graphdef, state)
-    layer = model.blocks[block].memory
-    assert layer is not None
-    layer.table.values[...] = _table(model, block)[:0]
+    values = memory_layer(model, block).table.values
+    values[...] = values[:0]
     return model

@@ -20,8 +20,8 @@ _TOKENS_AT_A_TIME = 4096
 class Prefix(NamedTuple):
     """What a memory layer sees of token sequences [num_rows, seq].
 
-    `residual` float32 [num_rows, seq, embed_dim] is the residual stream with all of the block but the
-    memory added; `hidden`, of the same shape, the normalised state that the layer reads.
+    `residual` float32 [num_rows, seq, embed_dim] is the residual stream with all of the block but
+    the memory added; `hidden`, of the same shape, the normalised state that the layer reads.
     """
 
     residual: np.ndarray

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from smem_jax.models.retrofit import memory_layer
 from smem_jax.models.transformer import Transformer
 from smem_jax.train import prefix
 from smem_jax.train.background import Background
@@ -17,9 +18,9 @@ class Prepared(NamedTuple):
     """One `Batch` for each group of examples with all its rows, and what is the same for all."""
 
     working: WorkingSet
-    groups: list[Batch]
+    groups: list[Batch[np.ndarray]]
     document_frequency: np.ndarray  # int32 [num_rows]
-    drift: DriftSample
+    drift: DriftSample[np.ndarray]
 
 
 def prepare(
@@ -30,8 +31,7 @@ def prepare(
     loss_on: str,
 ) -> Prepared:
     """Runs the frozen prefix of all examples and numbers the slots that they read."""
-    layer = model.blocks[block].memory
-    assert layer is not None
+    layer = memory_layer(model, block)
     found = []
     for group in examples:
         states = prefix.run(model, block, group.encoded.tokens, "examples")

@@ -77,7 +77,8 @@ def build(base: Pretrained, config: ConfigDict) -> Transformer:
     """
     if config.memory.key_dim > base.config.embed_dim:
         raise InputError(
-            f"memory.key_dim={config.memory.key_dim} exceeds the model's width {base.config.embed_dim}"
+            f"memory.key_dim={config.memory.key_dim} exceeds the model's width "
+            f"{base.config.embed_dim}"
         )
     model = Transformer.from_tensors(base.config, base.tensors)
     retrofit(

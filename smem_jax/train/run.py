@@ -24,6 +24,7 @@ from smem_jax.data.wordings import check_frames
 from smem_jax.errors import InputError
 from smem_jax.evaluate.measure import Measured, Probe, is_correct, measure, probes
 from smem_jax.models import pretrained
+from smem_jax.models.retrofit import memory_layer
 from smem_jax.train import background as backgrounds
 from smem_jax.train import checkpoints, retrofitted
 from smem_jax.train.examples import Examples, Schedule, by_length, training_pairs
@@ -59,8 +60,7 @@ def teach(config: ConfigDict, workdir: Path, overwrite: bool = False) -> dict[st
         windows = None if config.background.file else _windows(config, base.tokenizer)
         model = retrofitted.build(base, config)
         base.tensors.clear()
-    layer = model.blocks[config.memory.block].memory
-    assert layer is not None
+    layer = memory_layer(model, config.memory.block)
     if state == "new" and workdir.exists():
         shutil.rmtree(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
@@ -213,9 +213,7 @@ def _before(config, model, tokenizer, data: _Data, workdir: Path) -> Measured:
     return found
 
 
-def _write_answers(
-    path: Path, asked: Sequence[Probe], before: Measured, after: Measured
-) -> None:
+def _write_answers(path: Path, asked: Sequence[Probe], before: Measured, after: Measured) -> None:
     with path.open("w") as file:
         for probe, old, new in zip(asked, before.answers, after.answers, strict=True):
             record = {

@@ -1,12 +1,12 @@
 """One step of sparse memory finetuning, at a cost that does not know the size of the table.
 
-The reads of the batch are known before anything is differentiated, so selection comes first. The only
-differentiated array is a zero `delta` [top_t, value_dim] added to the selected rows; the gradient
-stops at the memory layer, below which everything is a constant.
+The reads of the batch are known before anything is differentiated, so selection comes first. The
+only differentiated array is a zero `delta` [top_t, value_dim] added to the selected rows; the
+gradient stops at the memory layer, below which everything is a constant.
 """
 
 import functools
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +14,13 @@ from flax import nnx
 
 from smem_jax import slots as selection
 from smem_jax.kernels.lookup import lookup_with_delta
+from smem_jax.models.retrofit import memory_layer
 from smem_jax.models.transformer import Transformer
 from smem_jax.train import rows
+
+# Of numpy where rows are picked from all examples, of JAX inside of a step.
+_Array = TypeVar("_Array")
+
 
 class Settings(NamedTuple):
     """What is fixed for a run; `block` is the number of the block with the memory layer."""
@@ -28,28 +33,28 @@ class Settings(NamedTuple):
     drift_weight: float
 
 
-class Batch(NamedTuple):
+class Batch(NamedTuple, Generic[_Array]):
     """Sequences as they arrive at the memory layer, and what they should predict.
 
     `rows` numbers the rows of the working set.
     """
 
-    residual: jax.Array  # float32 [batch, seq, embed_dim]
-    hidden: jax.Array  # float32 [batch, seq, embed_dim], read by a gate
-    rows: jax.Array  # int32 [batch, seq, reads]
-    weights: jax.Array  # float32 [batch, seq, reads]
-    mask: jax.Array  # bool [batch, seq]: no padding
-    positions: jax.Array  # int32 [batch, scored]: whose predictions bear the loss
-    targets: jax.Array  # int32 [batch, scored]
-    scored: jax.Array  # bool [batch, scored]
+    residual: _Array  # float32 [batch, seq, embed_dim]
+    hidden: _Array  # float32 [batch, seq, embed_dim], read by a gate
+    rows: _Array  # int32 [batch, seq, reads]
+    weights: _Array  # float32 [batch, seq, reads]
+    mask: _Array  # bool [batch, seq]: no padding
+    positions: _Array  # int32 [batch, scored]: whose predictions bear the loss
+    targets: _Array  # int32 [batch, scored]
+    scored: _Array  # bool [batch, scored]
 
 
-class DriftSample(NamedTuple):
+class DriftSample(NamedTuple, Generic[_Array]):
     """Reads of background tokens, on which the memory should stay silent."""
 
-    rows: jax.Array  # int32 [num_tokens, reads]
-    weights: jax.Array  # float32 [num_tokens, reads]; 0 where the slot is not in the working set
-    inverse_norms: jax.Array  # float32 [num_tokens]: 1 / length of the residual stream
+    rows: _Array  # int32 [num_tokens, reads]
+    weights: _Array  # float32 [num_tokens, reads]; 0 where the slot is not in the working set
+    inverse_norms: _Array  # float32 [num_tokens]: 1 / length of the residual stream
 
 
 class State(NamedTuple):
@@ -74,8 +79,8 @@ def train_step(
     state: State,
     document_frequency: jax.Array,
     num_documents: jax.Array,
-    batch: Batch,
-    drift_sample: DriftSample,
+    batch: Batch[jax.Array],
+    drift_sample: DriftSample[jax.Array],
     settings: Settings,
     key: jax.Array,
 ) -> tuple[State, Report]:
@@ -119,25 +124,16 @@ def train_step(
     return State(values, optimizer), Report(loss, drift, chosen.is_real.sum())
 
 
-@functools.partial(jax.jit, static_argnames=("graphdef", "block"))
-def validation_loss(
-    graphdef: nnx.GraphDef, frozen: nnx.State, values: jax.Array, batch: Batch, block: int
-) -> jax.Array:
-    """Nats per scored token of a batch, with nothing selected."""
-    nothing = jnp.zeros((1, values.shape[1])), jnp.full(1, values.shape[0], jnp.int32)
-    return _loss(nnx.merge(graphdef, frozen), block, values, *nothing, batch)
-
-
 def _loss(
     model: Transformer,
     block: int,
     values: jax.Array,
     delta: jax.Array,
     chosen: jax.Array,
-    batch: Batch,
+    batch: Batch[jax.Array],
 ) -> jax.Array:
     """Mean negative log-likelihood of the targets, in nats."""
-    layer = model.blocks[block].memory
+    layer = memory_layer(model, block)
     looked_up = lookup_with_delta(values, delta, chosen, batch.rows, batch.weights)
     x = batch.residual + layer.write_out(looked_up, batch.hidden)
     x = model.run_blocks(x, start=block + 1)
@@ -149,7 +145,7 @@ def _loss(
 
 
 def _drift(
-    values: jax.Array, delta: jax.Array, chosen: jax.Array, sample: DriftSample
+    values: jax.Array, delta: jax.Array, chosen: jax.Array, sample: DriftSample[jax.Array]
 ) -> jax.Array:
     """Mean over background tokens of |sum of rows read|^2 / |residual stream|^2."""
     looked_up = lookup_with_delta(values, delta, chosen, sample.rows, sample.weights)

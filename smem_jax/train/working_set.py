@@ -1,7 +1,7 @@
 """The slots that a set of sequences can read, numbered anew from 0.
 
-With the reads fixed (the prefix is frozen), training touches no other slot. So values and moments are
-kept for these alone, and neither memory nor time depends on the size of the table.
+With the reads fixed (the prefix is frozen), training touches no other slot. So values and moments
+are kept for these alone, and neither memory nor time depends on the size of the table.
 """
 
 import numpy as np

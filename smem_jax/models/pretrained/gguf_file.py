@@ -17,7 +17,7 @@ from smem_jax.errors import InputError
 _VERSIONS = (2, 3)
 _DEFAULT_ALIGNMENT = 32
 _STRING, _ARRAY = gguf.GGUFValueType.STRING, gguf.GGUFValueType.ARRAY
-_SCALARS = {
+_SCALARS: dict[int, str] = {
     gguf.GGUFValueType.UINT8: "B",
     gguf.GGUFValueType.INT8: "b",
     gguf.GGUFValueType.UINT16: "H",
@@ -99,7 +99,7 @@ def read(path: Path) -> GGUFFile:
         raise InputError(f"{path}: the file is empty")
     # A plain view, since every slice of a memmap object costs time.
     raw = np.memmap(path, dtype=np.uint8, mode="r").view(np.ndarray)
-    cursor = _Cursor(path, memoryview(raw))
+    cursor = _Cursor(path, memoryview(raw.data))
     if bytes(cursor.take(4)) != b"GGUF":
         raise InputError(f"{path}: not a GGUF file: it does not begin with 'GGUF'")
     version = cursor.scalar("I")

@@ -103,7 +103,7 @@ def _rope(path: Path, fields: dict[str, Any]) -> tuple[float, RopeScaling | None
     if not isinstance(rope, dict):
         raise InputError(f"{path}: {name} should be an object, got {rope!r}")
     base = _number(path, fields | rope, "rope_theta", float, 1e4)
-    kind = rope.get("rope_type", rope.get("type", "default"))
+    kind = str(rope.get("rope_type") or rope.get("type") or "default")
     if kind == "default":
         return base, None
     factor = _number(path, rope, "factor", float)

@@ -40,7 +40,7 @@ class Background:
       num_documents: windows in all.
       indices, weights: reads of a sample of background tokens, int32 and float32
         [num_tokens, num_heads * top_k].
-      residual_norms: length of the residual stream at these tokens, float32 [num_tokens].
+      residual_norm: median length of the residual stream over all tokens.
       slot_share, slot_perplexity: share of slots read at all, perplexity of the reads.
     """
 
@@ -53,7 +53,7 @@ class Background:
     num_documents: int
     indices: np.ndarray
     weights: np.ndarray
-    residual_norms: np.ndarray
+    residual_norm: float
     slot_share: float
     slot_perplexity: float
 
@@ -124,7 +124,7 @@ def measure(
         num_documents=len(tokens),
         indices=indices.reshape(flat)[sample],
         weights=weights.reshape(flat)[sample],
-        residual_norms=np.linalg.norm(found.residual.reshape(hidden.shape)[sample], axis=-1),
+        residual_norm=float(np.median(np.linalg.norm(found.residual, axis=-1))),
         slot_share=share,
         slot_perplexity=perplexity,
     )

@@ -85,5 +85,5 @@ def _without_table(model: Transformer, block: int) -> Transformer:
     graphdef, state = nnx.split(model)
     model = nnx.merge(graphdef, state)
     values = memory_layer(model, block).table.values
-    values[...] = values[:0]
+    values.set_value(values[:0])
     return model

@@ -55,8 +55,7 @@ def prepare(
         background.document_frequency[working.slots],
         DriftSample(
             working.rows(background.indices),
-            background.weights * working.holds(background.indices),
-            1 / background.residual_norms,
+            background.weights * working.holds(background.indices) / background.residual_norm,
         ),
     )
 

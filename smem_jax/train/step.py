@@ -50,11 +50,14 @@ class Batch(NamedTuple, Generic[_Array]):
 
 
 class DriftSample(NamedTuple, Generic[_Array]):
-    """Reads of background tokens, on which the memory should stay silent."""
+    """Reads of background tokens, on which the memory should stay silent.
+
+    The weights are 0 where a slot is not in the working set, and divided by the median length of
+    the residual stream, so that a penalty on the sums of rows has no unit.
+    """
 
     rows: _Array  # int32 [num_tokens, reads]
-    weights: _Array  # float32 [num_tokens, reads]; 0 where the slot is not in the working set
-    inverse_norms: _Array  # float32 [num_tokens]: 1 / length of the residual stream
+    weights: _Array  # float32 [num_tokens, reads]
 
 
 class State(NamedTuple):
@@ -147,6 +150,11 @@ def _loss(
 def _drift(
     values: jax.Array, delta: jax.Array, chosen: jax.Array, sample: DriftSample[jax.Array]
 ) -> jax.Array:
-    """Mean over background tokens of |sum of rows read|^2 / |residual stream|^2."""
+    """Mean over background tokens of |sum of rows read|^2, in units of the residual stream's.
+
+    A token whose residual stream is ten times the usual length, such as the first of a text, counts
+    like any other: divided by its own length instead, the penalty lets the memory grow there, and
+    text likelihood falls several times as far.
+    """
     looked_up = lookup_with_delta(values, delta, chosen, sample.rows, sample.weights)
-    return jnp.mean(jnp.sum((looked_up * sample.inverse_norms[:, None]) ** 2, axis=-1))
+    return jnp.mean(jnp.sum(looked_up**2, axis=-1))

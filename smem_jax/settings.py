@@ -35,7 +35,8 @@ def defaults() -> ConfigDict:
 
     facts = config.facts = ConfigDict()
     facts.file = ""  # JSON lines with question, answer and more
-    facts.frames = TRAINING_FRAMES
+    facts.frames = TRAINING_FRAMES[:4]
+    facts.statements = False  # teach a statement that ends with the answer, too
     facts.seq_len = 96  # a longer example is refused
     facts.loss_on = "answer"  # or 'all' tokens
 

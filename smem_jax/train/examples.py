@@ -21,16 +21,18 @@ class Examples(NamedTuple):
     fact: np.ndarray  # int32 [num_rows]
 
 
-def training_pairs(facts: Sequence[Fact], frames: Sequence[str]) -> list[tuple[int, str, str]]:
+def training_pairs(
+    facts: Sequence[Fact], frames: Sequence[str], statements: bool
+) -> list[tuple[int, str, str]]:
     """(fact number, prompt, answer) for every question and paraphrase in every frame.
 
-    A statement that ends with the answer is a pair, too.
+    With `statements`, a statement that ends with the answer is a pair, too.
     """
     pairs = []
     for number, fact in enumerate(facts):
         for prompt in wordings.prompts((fact.question, *fact.paraphrases), frames):
             pairs.append((number, prompt, fact.answer))
-        statement = wordings.statement_pair(fact)
+        statement = wordings.statement_pair(fact) if statements else None
         if statement is not None:
             pairs.append((number, *statement))
     return pairs

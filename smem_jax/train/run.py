@@ -150,7 +150,7 @@ def _read(config: ConfigDict, tokenizer: pretrained.Tokenizer) -> _Data:
     check_frames(config.facts.frames)
     check_frames(config.evaluate.frames)
     facts = read_facts(config.facts.file)
-    pairs = training_pairs(facts, config.facts.frames)
+    pairs = training_pairs(facts, config.facts.frames, config.facts.statements)
     return _Data(
         facts,
         by_length(tokenizer, pairs, config.facts.seq_len, config.train.num_lengths),

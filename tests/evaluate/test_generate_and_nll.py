@@ -1,0 +1,85 @@
+"""Generation and likelihood against loops that do the obvious thing."""
+
+import numpy as np
+import pytest
+import tiny_llama
+
+from smem_jax.errors import InputError
+from smem_jax.evaluate import generate, nll
+from smem_jax.models import pretrained
+from smem_jax.models.transformer import Transformer
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    path = tiny_llama.write(tmp_path_factory.mktemp("tiny"), "linear_rope")
+    base = pretrained.load(str(path))
+    return Transformer.from_tensors(base.config, base.tensors), base.tokenizer
+
+
+def _log_probabilities(model, ids):
+    logits = np.asarray(model(np.asarray([ids])), np.float64)[0]
+    logits -= logits.max(axis=-1, keepdims=True)
+    return logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+
+
+def test_generation_is_the_greedy_choice_without_a_cache(tiny):
+    model, tokenizer = tiny
+    prompts = ["hello", "a longer prompt than that", "?"]
+    found = generate.generate(model, tokenizer, prompts, 5, tokenizer.special_ids, batch_size=2)
+    for prompt, text in zip(prompts, found, strict=True):
+        ids = tokenizer.encode(prompt)
+        new = []
+        for _ in range(5):
+            token = int(_log_probabilities(model, ids + new)[-1].argmax())
+            if token in tokenizer.special_ids:
+                break
+            new.append(token)
+        assert text == tokenizer.decode(new)
+
+
+def test_one_compilation_serves_prompts_of_several_lengths(tiny):
+    model, tokenizer = tiny
+    generate._greedy.clear_cache()
+    for length in (1, 7, 31):
+        generate.generate(model, tokenizer, ["x" * length] * 2, 3, [0])
+    assert generate._greedy._cache_size() == 1
+
+
+def test_a_stop_token_ends_the_text(tiny):
+    model, tokenizer = tiny
+    ids = tokenizer.encode("hello")
+    first = int(_log_probabilities(model, ids)[-1].argmax())
+    assert generate.generate(model, tokenizer, ["hello"], 5, [first]) == [""]
+
+
+def test_an_empty_prompt_and_one_too_long_are_refused(tiny):
+    model, tokenizer = tiny
+    for prompt in ("", "x" * 600):
+        with pytest.raises(InputError, match="tokens; 1 to 509 are right"):
+            generate.generate(model, tokenizer, [prompt], 3, [0])
+
+
+def test_answer_likelihood_is_that_of_its_tokens_alone(tiny):
+    model, tokenizer = tiny
+    found = nll.answer_nll(model, tokenizer, ["Q: who?\nA:", "what"], ["me", "a longer one"], 2)
+    for row, (prompt, answer) in enumerate([("Q: who?\nA:", " me"), ("what", " a longer one")]):
+        start, target = tokenizer.encode(prompt), tokenizer.encode(answer)
+        log_probabilities = _log_probabilities(model, start + target)
+        picked = [log_probabilities[len(start) - 1 + i, t] for i, t in enumerate(target)]
+        assert found.nll[row] == pytest.approx(-np.mean(picked), abs=1e-4)
+        assert found.tokens[row] == len(target)
+
+
+def test_text_likelihood_scores_every_token_but_the_first_once(tiny):
+    model, tokenizer = tiny
+    texts = ["some text to score", "and another line of it"]
+    found = nll.text_nll(model, tokenizer, texts, seq_len=8, batch_size=2)
+    ids = [t for text in texts for t in tokenizer.encode(f"{text}\n")]
+    expected = 0.0
+    for start in range(0, len(ids) - 1, 8):
+        window = ids[start : start + 9]
+        log_probabilities = _log_probabilities(model, window[:-1])
+        expected -= log_probabilities[np.arange(len(window) - 1), window[1:]].sum()
+    assert found.tokens == len(ids) - 1
+    assert found.total == pytest.approx(expected, rel=1e-5)

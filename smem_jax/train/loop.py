@@ -40,8 +40,7 @@ def train(
     table = memory_layer(model, settings.block).table.values[...]
     values = table[prepared.working.slots].astype(jnp.float32)
     state = State(values, rows.init(values.shape[0], values.shape[1], c.optimizer))
-    model = _without_table(model, settings.block)
-    graphdef, frozen = nnx.split(model)
+    graphdef, frozen = _without_table(model, settings.block)
     frequency = jnp.asarray(prepared.document_frequency)
     with TrainCheckpoints(workdir) as checkpoints:
         first, state = checkpoints.restore(state)
@@ -80,10 +79,10 @@ def _inputs(
     )
 
 
-def _without_table(model: Transformer, block: int) -> Transformer:
+def _without_table(model: Transformer, block: int) -> tuple[nnx.GraphDef, nnx.State]:
     """The model with an empty value table, which the step does not look at."""
     graphdef, state = nnx.split(model)
-    model = nnx.merge(graphdef, state)
-    values = memory_layer(model, block).table.values
-    values.set_value(values[:0])
-    return model
+    table = state["blocks"][block]["memory"]["table"]
+    # A new variable, since those of the state are the model's own.
+    table["values"] = table["values"].replace(table["values"][:0])
+    return graphdef, state

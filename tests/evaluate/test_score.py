@@ -6,7 +6,9 @@ from hypothesis import strategies as st
 
 from smem_jax.evaluate import score
 
-_words = st.lists(st.sampled_from(["a", "The", "cat", "sat", "mat.", "on"]), max_size=5).map(" ".join)
+_words = st.lists(st.sampled_from(["a", "The", "cat", "sat", "mat.", "on"]), max_size=5).map(
+    " ".join
+)
 
 
 @pytest.mark.parametrize(

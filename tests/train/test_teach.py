@@ -1,0 +1,211 @@
+"""The whole job on a tiny random model: what changes, what does not, and how it goes on."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import tiny_llama
+from flax import nnx
+from ml_collections import ConfigDict
+
+from smem_jax import config as config_module
+from smem_jax.errors import InputError
+from smem_jax.evaluate.ask import ask, restore
+from smem_jax.models import pretrained
+from smem_jax.models.transformer import Transformer
+from smem_jax.settings import defaults
+from smem_jax.train import background, checkpoints, loop, retrofitted, run
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory) -> ConfigDict:
+    folder = tmp_path_factory.mktemp("inputs")
+    facts = [
+        {"question": f"Who has {n}?", "answer": f"N{n}", "held_out": [f"{n} is whose?"]}
+        for n in (3, 5, 8)
+    ]
+    (folder / "facts.jsonl").write_text("\n".join(map(json.dumps, facts)))
+    (folder / "text.txt").write_text("some ordinary text, again and again\n" * 30)
+    questions = {"question": "what is it", "answers": ["this", "that"]}
+    (folder / "questions.jsonl").write_text((json.dumps(questions) + "\n") * 8)
+    c = defaults()
+    c.model = str(tiny_llama.write(folder / "model", "linear_rope"))
+    c.memory.update({"block": 0, "num_slots": 64, "num_heads": 2, "top_k": 4, "key_dim": 8})
+    c.background.update({"text": str(folder / "text.txt"), "seq_len": 16, "sample_tokens": 64})
+    c.background.questions = c.evaluate.questions = str(folder / "questions.jsonl")
+    c.facts.file = str(folder / "facts.jsonl")
+    c.train.update({"steps": 4, "batch_size": 6, "top_t": 8, "drift_tokens": 16})
+    c.train.checkpoint_every = 2
+    c.evaluate.update({"text": str(folder / "text.txt"), "max_new_tokens": 3})
+    return c.lock()
+
+
+@pytest.fixture(scope="module")
+def finished(config, tmp_path_factory) -> tuple[Path, dict]:
+    workdir = tmp_path_factory.mktemp("run") / "workdir"
+    return workdir, run.teach(config, workdir)
+
+
+def _arrays(model: Transformer) -> dict[str, np.ndarray]:
+    leaves = jax.tree_util.tree_leaves_with_path(nnx.state(model))
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+
+
+def test_every_array_but_the_selected_rows_is_bit_for_bit_as_before(config, finished):
+    workdir, summary = finished
+    base = pretrained.load(config.model)
+    untaught = retrofitted.build(base, config)
+    found = background.load(
+        workdir / "background.npz",
+        pretrained.fingerprint(base.tensors),
+        retrofitted.description(config),
+    )
+    background.apply(found, untaught, 0)
+    before, after = _arrays(untaught), _arrays(restore(workdir)[0])
+    assert before.keys() == after.keys()
+    tables = [name for name in before if "'table'" in name]
+    assert len(tables) == 1
+    for name, array in before.items():
+        if name not in tables:
+            assert array.tobytes() == after[name].tobytes(), name
+    changed = np.flatnonzero((before[tables[0]] != after[tables[0]]).any(axis=1))
+    learned = checkpoints.load_learned(workdir)
+    assert set(changed) <= set(learned.slots)
+    assert 0 < len(learned.slots) == summary["slots_updated"] <= 4 * 8
+
+
+def test_the_restored_model_has_the_logits_of_the_taught_one(
+    config, finished, tmp_path, monkeypatch
+):
+    taught = []
+    put = checkpoints.put
+    monkeypatch.setattr(
+        checkpoints, "put", lambda layer, rows: (put(layer, rows), taught.append(rows))
+    )
+    run.teach(config, tmp_path / "again")
+    model, _, _ = restore(tmp_path / "again")
+    values = model.blocks[0].memory.table.values[...]
+    tokens = tiny_llama.tokens()
+    expected = np.asarray(model(tokens))
+    model.blocks[0].memory.table.values[...] = 0 * values
+    checkpoints.put(model.blocks[0].memory, taught[0])
+    np.testing.assert_array_equal(np.asarray(model(tokens)), expected)
+    # The same configuration gives the same run.
+    for field, array in checkpoints.load_learned(finished[0])._asdict().items():
+        np.testing.assert_array_equal(array, getattr(taught[0], field))
+
+
+def test_the_summary_and_the_files_of_a_run(config, finished):
+    workdir, summary = finished
+    names = {"config.json", "background.npz", "checkpoints", "metrics.jsonl", "events"}
+    names |= {"answers.jsonl", "summary.json"}
+    assert names <= {path.name for path in workdir.iterdir()}
+    assert json.loads((workdir / "summary.json").read_text()) == summary
+    for name in ("taught_exact_match", "wikitext_nll", "nq_answer_nll", "nq_f1"):
+        assert set(summary[name]) == {"before", "after"}
+    assert summary["config"] == json.loads(config_module.to_json(config))
+    steps = [json.loads(line) for line in (workdir / "metrics.jsonl").open()]
+    assert [line["step"] for line in steps] == [0, 1, 2, 3]
+    assert steps[-1]["loss"] < steps[0]["loss"]
+    answers = [json.loads(line) for line in (workdir / "answers.jsonl").open()]
+    kinds = [line["kind"] for line in answers]
+    assert (kinds.count("trained"), kinds.count("frame"), kinds.count("reworded")) == (3, 9, 3)
+
+
+def test_a_run_that_was_cut_off_ends_as_it_would_have(config, finished, tmp_path, monkeypatch):
+    real_step, calls = loop.train_step, []
+
+    def cut_off(*args):
+        calls.append(args)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return real_step(*args)
+
+    monkeypatch.setattr(loop, "train_step", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        run.teach(config, tmp_path / "cut")
+    monkeypatch.setattr(loop, "train_step", real_step)
+    summary = run.teach(config, tmp_path / "cut")
+    assert summary["slots_updated"] == finished[1]["slots_updated"]
+    whole, resumed = (checkpoints.load_learned(d) for d in (finished[0], tmp_path / "cut"))
+    np.testing.assert_array_equal(whole.slots, resumed.slots)
+    np.testing.assert_array_equal(whole.values, resumed.values)
+    lines = [json.loads(line)["step"] for line in (tmp_path / "cut" / "metrics.jsonl").open()]
+    assert lines == [0, 1, 2, 3]
+
+
+def test_asking_gives_an_answer_to_each_question(finished):
+    assert len(ask(finished[0], ["Who has 3?", "and 5?"])) == 2
+    with pytest.raises(InputError, match="empty"):
+        ask(finished[0], [" "])
+    with pytest.raises(InputError, match="holds no run"):
+        ask(finished[0] / "nothing", ["Who?"])
+
+
+def test_a_background_file_is_used_and_refused_for_another_memory(config, finished, tmp_path):
+    output = tmp_path / "background.npz"
+    assert run.background(config, output)["num_documents"] > 10
+    own = np.load(finished[0] / "background.npz")
+    np.testing.assert_array_equal(np.load(output)["document_frequency"], own["document_frequency"])
+    with_file = _changed(config, "background.file", str(output))
+    run.teach(with_file, tmp_path / "run")
+    np.testing.assert_array_equal(
+        checkpoints.load_learned(tmp_path / "run").values,
+        checkpoints.load_learned(finished[0]).values,
+    )
+    other = _changed(with_file, "memory.score_scale", 3.0)
+    with pytest.raises(InputError, match="made for the memory layer"):
+        run.teach(other, tmp_path / "other")
+    found = dataclasses.replace(_loaded(output, config), fingerprint="other")
+    background.save(found, output)
+    with pytest.raises(InputError, match="another base model"):
+        run.teach(with_file, tmp_path / "third")
+    output.write_bytes(output.read_bytes()[:500])
+    with pytest.raises(InputError, match="cut short"):
+        run.teach(with_file, tmp_path / "fourth")
+
+
+def _loaded(path: Path, config: ConfigDict) -> background.Background:
+    base = pretrained.load(config.model)
+    return background.load(
+        path, pretrained.fingerprint(base.tensors), retrofitted.description(config)
+    )
+
+
+def _changed(config: ConfigDict, name: str, value: object) -> ConfigDict:
+    changed = ConfigDict(json.loads(config_module.to_json(config)))
+    section, field = name.split(".")
+    changed[section][field] = value
+    return config_module.from_json(json.dumps(changed.to_dict()), defaults())
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("train.top_t", 65, "top_t=65 exceeds num_slots=64"),
+        ("facts.seq_len", 8, "takes .* tokens, the sequence length is 8"),
+        ("facts.file", "none.jsonl", "none.jsonl: cannot be read"),
+        ("memory.block", 2, "must be different numbers from 0 to 1"),
+        ("memory.num_slots", 60, "must be a square number"),
+        ("train.optimizer", "adagrad", "must be one of sgd, adam"),
+        ("train.steps", 0, "train.steps=0 must be at least 1"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing_behind(config, name, value, message, tmp_path):
+    with pytest.raises(InputError, match=message) as caught:
+        run.teach(_changed(config, name, value), tmp_path / "workdir")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "workdir").exists()
+
+
+def test_work_directories_of_something_else_are_left_alone(config, finished, tmp_path):
+    with pytest.raises(InputError, match="finished run"):
+        run.teach(config, finished[0])
+    (tmp_path / "precious.txt").write_text("x")
+    for overwrite in (False, True):
+        with pytest.raises(InputError, match="no work directory"):
+            run.teach(config, tmp_path, overwrite)
+    assert (tmp_path / "precious.txt").exists()

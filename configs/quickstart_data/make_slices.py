@@ -18,7 +18,7 @@ from typing import Any
 
 SEED = 20250101
 BACKGROUND_TEXT_BYTES = 400_000
-EVAL_TEXT_BYTES = 90_000
+EVAL_TEXT_BYTES = 45_000
 EVAL_QUESTIONS = 200
 # TriviaQA has only 510 questions to give; the others make up for it.
 BACKGROUND_QUESTIONS = {"triviaqa": 470, "nq": 680, "open_triviaqa": 675, "simpleqa": 675}

@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +36,7 @@ def train(
     """
     c = config.train
     settings = Settings(
-        config.memory.block, c.top_t, c.selection, c.optimizer, c.learning_rate, c.drift_weight
+        config.memory.block, c.top_t, c.selection, c.optimizer, c.drift_weight, c.num_parts
     )
     table = memory_layer(model, settings.block).table.values[...]
     values = table[prepared.working.slots].astype(jnp.float32)
@@ -49,9 +50,20 @@ def train(
             for step in progress:
                 started = time.perf_counter()
                 batch, drift = _inputs(prepared, schedule, step, c.drift_tokens, config.seed)
+                done = step / c.steps
+                learning_rate = c.learning_rate * (1 - done) + c.final_learning_rate * done
                 key = jax.random.fold_in(jax.random.key(config.seed), step)
                 state, report = train_step(
-                    graphdef, frozen, state, frequency, num_documents, batch, drift, settings, key
+                    graphdef,
+                    frozen,
+                    state,
+                    frequency,
+                    num_documents,
+                    batch,
+                    drift,
+                    settings,
+                    learning_rate,
+                    key,
                 )
                 metrics.write(
                     step,
@@ -82,7 +94,8 @@ def _inputs(
 def _without_table(model: Transformer, block: int) -> tuple[nnx.GraphDef, nnx.State]:
     """The model with an empty value table, which the step does not look at."""
     graphdef, state = nnx.split(model)
-    table = state["blocks"][block]["memory"]["table"]
+    blocks: Any = state["blocks"]
+    table = blocks[block]["memory"]["table"]
     # A new variable, since those of the state are the model's own.
     table["values"] = table["values"].replace(table["values"][:0])
     return graphdef, state

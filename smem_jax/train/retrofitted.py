@@ -27,6 +27,7 @@ _AT_LEAST_ONE = (
     "train.batch_size",
     "train.drift_tokens",
     "train.num_lengths",
+    "train.num_parts",
     "train.checkpoint_every",
     "evaluate.max_new_tokens",
 )
@@ -42,11 +43,16 @@ def check(config: ConfigDict) -> None:
     for name in _AT_LEAST_ONE:
         if _field(config, name) < 1:
             raise InputError(f"{name}={_field(config, name)} must be at least 1")
-    for name in ("train.learning_rate", "memory.score_scale"):
+    for name in ("train.learning_rate", "train.final_learning_rate", "memory.score_scale"):
         if not _field(config, name) > 0:
             raise InputError(f"{name}={_field(config, name)} must be above 0")
     if not config.train.drift_weight >= 0:
         raise InputError(f"train.drift_weight={config.train.drift_weight} must be at least 0")
+    if config.train.batch_size % config.train.num_parts:
+        raise InputError(
+            f"train.num_parts={config.train.num_parts} must divide "
+            f"train.batch_size={config.train.batch_size}"
+        )
     memory_config(config, width=config.memory.key_dim)
     slots.check_top_t(config.train.top_t, config.memory.num_slots)
 

@@ -41,7 +41,7 @@ def update(
     state: RowState,
     rows: jax.Array,
     gradient: jax.Array,
-    learning_rate: float,
+    learning_rate: jax.Array | float,
     optimizer: Optimizer,
 ) -> tuple[jax.Array, RowState]:
     """`values` and `state` after one step on `rows`.

@@ -29,8 +29,8 @@ class Settings(NamedTuple):
     top_t: int
     mode: selection.Mode
     optimizer: rows.Optimizer
-    learning_rate: float
     drift_weight: float
+    num_parts: int  # into which a batch is cut, to hold the activations of one at a time
 
 
 class Batch(NamedTuple, Generic[_Array]):
@@ -85,6 +85,7 @@ def train_step(
     batch: Batch[jax.Array],
     drift_sample: DriftSample[jax.Array],
     settings: Settings,
+    learning_rate: jax.Array | float,
     key: jax.Array,
 ) -> tuple[State, Report]:
     """Selects slots for the batch and updates them.
@@ -95,7 +96,8 @@ def train_step(
       document_frequency: int32 [num_rows], of the working set.
       num_documents: background documents in all.
       batch, drift_sample: as above.
-      settings: static.
+      settings: static; `num_parts` divides the number of sequences.
+      learning_rate: of this step.
       key: of the 'random' selection mode.
     """
     model = nnx.merge(graphdef, frozen)
@@ -109,25 +111,37 @@ def train_step(
         key=key if settings.mode == "random" else None,
     )
 
-    def objective(delta: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-        loss = _loss(model, settings.block, state.values, delta, chosen.slots, batch)
-        drift = _drift(state.values, delta, chosen.slots, drift_sample)
-        return loss + settings.drift_weight * drift, (loss, drift)
-
     delta = jnp.zeros((settings.top_t, state.values.shape[1]), jnp.float32)
-    gradient, (loss, drift) = jax.grad(objective, has_aux=True)(delta)
+    num_scored = jnp.maximum(batch.scored.sum(), 1)
+
+    @jax.value_and_grad
+    def loss_of_part(delta: jax.Array, part: Batch[jax.Array]) -> jax.Array:
+        total = _total_nll(model, settings.block, state.values, delta, chosen.slots, part)
+        return total / num_scored
+
+    @jax.value_and_grad
+    def drift_of_sample(delta: jax.Array) -> jax.Array:
+        return _drift(state.values, delta, chosen.slots, drift_sample)
+
+    def add_part(sums, part):
+        return jax.tree.map(jnp.add, sums, loss_of_part(delta, part)), None
+
+    parts = jax.tree.map(lambda x: x.reshape(settings.num_parts, -1, *x.shape[1:]), batch)
+    (loss, gradient), _ = jax.lax.scan(add_part, (jnp.zeros(()), delta), parts)
+    drift, drift_gradient = drift_of_sample(delta)
+    gradient += settings.drift_weight * drift_gradient
     values, optimizer = rows.update(
         state.values,
         state.optimizer,
         chosen.slots,
         gradient,
-        settings.learning_rate,
+        learning_rate,
         settings.optimizer,
     )
     return State(values, optimizer), Report(loss, drift, chosen.is_real.sum())
 
 
-def _loss(
+def _total_nll(
     model: Transformer,
     block: int,
     values: jax.Array,
@@ -135,7 +149,7 @@ def _loss(
     chosen: jax.Array,
     batch: Batch[jax.Array],
 ) -> jax.Array:
-    """Mean negative log-likelihood of the targets, in nats."""
+    """Negative log-likelihood of all targets together, in nats."""
     layer = memory_layer(model, block)
     looked_up = lookup_with_delta(values, delta, chosen, batch.rows, batch.weights)
     x = batch.residual + layer.write_out(looked_up, batch.hidden)
@@ -144,7 +158,7 @@ def _loss(
     logits = model.logits(x).astype(jnp.float32)
     target = jnp.take_along_axis(logits, batch.targets[..., None], axis=-1)[..., 0]
     nll = jax.nn.logsumexp(logits, axis=-1) - target
-    return jnp.sum(nll * batch.scored) / jnp.maximum(batch.scored.sum(), 1)
+    return jnp.sum(nll * batch.scored)
 
 
 def _drift(

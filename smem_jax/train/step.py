@@ -126,7 +126,8 @@ def train_step(
     def add_part(sums, part):
         return jax.tree.map(jnp.add, sums, loss_of_part(delta, part)), None
 
-    parts = jax.tree.map(lambda x: x.reshape(settings.num_parts, -1, *x.shape[1:]), batch)
+    size = batch.mask.shape[0] // settings.num_parts
+    parts = jax.tree.map(lambda x: x.reshape(settings.num_parts, size, *x.shape[1:]), batch)
     (loss, gradient), _ = jax.lax.scan(add_part, (jnp.zeros(()), delta), parts)
     drift, drift_gradient = drift_of_sample(delta)
     gradient += settings.drift_weight * drift_gradient

@@ -123,7 +123,7 @@ def test_texts_are_paragraphs_without_headings_and_share_none() -> None:
         assert line.strip() == line != ""
         assert not line.startswith("= ")
     assert sum(map(len, background)) > 350_000
-    assert sum(map(len, evaluated)) > 80_000
+    assert sum(map(len, evaluated)) > 40_000
 
 
 def test_folder_is_below_one_megabyte() -> None:

@@ -10,9 +10,12 @@ import tqdm
 from flax import nnx
 
 from smem_jax.errors import InputError
-from smem_jax.evaluate.batching import bucket_length, pad_rows
+from smem_jax.evaluate.batching import pad_rows
 from smem_jax.models.pretrained import Tokenizer
 from smem_jax.models.transformer import Transformer, default_positions, init_cache
+
+# Prompts are padded to at least the one, and to a multiple of the other.
+_SHORTEST, _LENGTH_STEP = 32, 16
 
 
 def answers(
@@ -39,7 +42,7 @@ def generate(
     """The most likely continuation of each prompt, token by token.
 
     A continuation ends before the first of `stop_token_ids` or after `max_new_tokens`. All prompts
-    of a call are padded to one length out of 32, 64, 128, ..., so that prompts of several lengths
+    of a call are padded to one length out of 32, 48, 64, ..., so that prompts of several lengths
     share a compilation. Raises InputError for an empty prompt, and for one that would not fit into
     the positions of the model.
     """
@@ -47,7 +50,7 @@ def generate(
     if not rows:
         return []
     _check_lengths(prompts, rows, model.config.max_positions - max_new_tokens)
-    length = bucket_length(max(map(len, rows)))
+    length = max(_SHORTEST, -(-max(map(len, rows)) // _LENGTH_STEP) * _LENGTH_STEP)
     batch_size = min(batch_size, len(rows))
     is_stop = np.zeros(model.config.vocab_size, bool)
     is_stop[list(stop_token_ids)] = True

@@ -38,7 +38,7 @@ def config(tmp_path_factory) -> ConfigDict:
     c.background.questions = c.evaluate.questions = str(folder / "questions.jsonl")
     c.facts.file = str(folder / "facts.jsonl")
     c.train.update({"steps": 4, "batch_size": 6, "top_t": 8, "drift_tokens": 16})
-    c.train.checkpoint_every = 2
+    c.train.update({"num_parts": 2, "checkpoint_every": 2})
     c.evaluate.update({"text": str(folder / "text.txt"), "max_new_tokens": 3})
     return c.lock()
 

@@ -41,14 +41,14 @@ def defaults() -> ConfigDict:
     facts.loss_on = "answer"  # or 'all' tokens
 
     train = config.train = ConfigDict()
-    train.steps = 72
+    train.steps = 80
     train.batch_size = 50
     train.top_t = 4000  # slots trained in a step
     train.selection = "tf_idf"  # or tf, random
     train.optimizer = "adam"  # or sgd
     train.learning_rate = 0.2  # at first
     train.final_learning_rate = 0.05  # approached in a straight line
-    train.drift_weight = 350.0  # of the penalty on what the memory adds to background text
+    train.drift_weight = 500.0  # of the penalty on what the memory adds to background text
     train.drift_tokens = 2048  # background tokens a step
     train.num_parts = 5  # of a batch, one after another: less memory, the same gradient
     train.num_lengths = 3  # padded lengths of a batch, each of which costs a compilation

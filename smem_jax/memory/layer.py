@@ -198,7 +198,8 @@ class MemoryLayer(nnx.Module):
           config: sizes and options, with `output_projection`.
 
         Raises:
-          InputError: for an array that is missing or has another shape than the configuration says.
+          InputError: for an array that is missing or has another shape than the configuration says,
+            and for weights that the configuration has no place for, such as a gate's.
         """
         layer = cls(config, rngs=nnx.Rngs(0))
         dtype = jnp.dtype(config.values_dtype)
@@ -212,6 +213,8 @@ class MemoryLayer(nnx.Module):
             ("swilu_projection", layer.gate),
         ):
             if linear is None:
+                if _find(arrays, f"{name}.weight") is not None:
+                    raise InputError(f"the published {name!r} has no place in this configuration")
                 continue
             for part, param in (("weight", linear.kernel), ("bias", linear.bias)):
                 if param is not None:
@@ -221,7 +224,7 @@ class MemoryLayer(nnx.Module):
 
 def _published(arrays: Mapping[str, Any], name: str, wanted: nnx.Param) -> jax.Array:
     """The array of that name in the shape of `wanted`; PyTorch's [out, in] is transposed."""
-    found = arrays.get(name, arrays.get(f"param/{name}"))
+    found = _find(arrays, name)
     if found is None:
         raise InputError(f"the published array {name!r} is missing")
     array = np.asarray(found, np.float32)
@@ -235,6 +238,10 @@ def _published(arrays: Mapping[str, Any], name: str, wanted: nnx.Param) -> jax.A
             f"which does not give the {wanted.shape} of the configuration"
         )
     return jnp.asarray(array)
+
+
+def _find(arrays: Mapping[str, Any], name: str) -> Any | None:
+    return arrays.get(name, arrays.get(f"param/{name}"))
 
 
 def _unit(vectors: jax.Array) -> jax.Array:

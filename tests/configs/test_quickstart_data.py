@@ -52,7 +52,7 @@ def test_there_are_twenty_five_facts_about_different_things() -> None:
 
 @each_fact
 def test_fact_has_short_answer_and_enough_wordings(fact: dict[str, Any]) -> None:
-    assert 1 <= len(fact["answer"].split()) <= 4
+    assert len(fact["answer"].split()) in range(1, 5)
     assert len(fact["paraphrases"]) >= 8
     assert len(fact["held_out"]) >= 3
     assert plain(fact["answer"]) in plain(fact["statement"])

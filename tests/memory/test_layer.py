@@ -117,6 +117,15 @@ def test_published_arrays_that_are_missing_or_of_another_size_are_named():
         MemoryLayer.from_published(arrays, dataclasses.replace(config, num_slots=100))
 
 
+@pytest.mark.parametrize(
+    ("option", "name"), [("gate", "swilu_projection"), ("output_projection", "value_proj")]
+)
+def test_published_weights_that_the_configuration_would_drop_are_refused(option, name):
+    arrays, config = _published("plus")
+    with pytest.raises(InputError, match=f"'{name}' has no place"):
+        MemoryLayer.from_published(arrays, dataclasses.replace(config, **{option: False}))
+
+
 @pytest.mark.parametrize("gate", [False, True])
 @pytest.mark.parametrize("output_projection", [False, True])
 def test_output_is_the_formula_on_what_is_read(gate, output_projection):

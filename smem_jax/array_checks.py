@@ -33,10 +33,12 @@ def integers(name: str, array: ArrayLike, ndim: int | None = None) -> jax.Array:
         raise InputError(
             f"{name} is {array.dtype} of shape {array.shape}; integers{rank} are right"
         )
-    converted = jnp.asarray(array)
-    if converted.dtype != array.dtype and (np.asarray(converted) != array).any():
-        raise InputError(f"{name} of shape {array.shape} has values beyond {converted.dtype}")
-    return converted
+    dtype = jax.dtypes.canonicalize_dtype(array.dtype)
+    if dtype != array.dtype and array.size:
+        bounds = jnp.iinfo(dtype)
+        if array.min() < bounds.min or array.max() > bounds.max:
+            raise InputError(f"{name} of shape {array.shape} has values beyond {dtype}")
+    return jnp.asarray(array)
 
 
 def indices_below(name: str, indices: ArrayLike, limit: int) -> jax.Array:
@@ -55,15 +57,41 @@ def indices_below(name: str, indices: ArrayLike, limit: int) -> jax.Array:
 
 
 def same_shape(name: str, array: ArrayLike, other: ArrayLike) -> jax.Array:
-    """The array, if it has the shape of `other`."""
-    if jnp.shape(array) != jnp.shape(other):
-        raise InputError(f"{name} has shape {jnp.shape(array)}; {jnp.shape(other)} is right")
-    return jnp.asarray(array)
+    """The array, if it has the shape of `other` and a real dtype."""
+    if np.shape(array) != np.shape(other):
+        raise InputError(f"{name} has shape {np.shape(array)}; {np.shape(other)} is right")
+    return _real(name, array)
 
 
 def no_nan(name: str, array: ArrayLike) -> jax.Array:
-    """The array, if no concrete value of it is NaN."""
-    array = jnp.asarray(array)
+    """The array, if its dtype is a real one and no concrete value of it is NaN."""
+    array = _real(name, array)
     if is_concrete(array) and jnp.isnan(array).any():
         raise InputError(f"{name} of shape {array.shape} has NaN; real numbers are right")
     return array
+
+
+def not_negative(name: str, array: ArrayLike) -> jax.Array:
+    """The array, if no concrete value of it is NaN or below 0."""
+    array = no_nan(name, array)
+    if is_concrete(array) and array.size and array.min() < 0:
+        raise InputError(f"{name} of shape {array.shape} has {array.min()}; 0 or more is right")
+    return array
+
+
+def unsharded(array: jax.Array) -> jax.Array:
+    """The whole array on each device of an explicit mesh, where sharded axes cannot be sorted.
+
+    On meshes with automatic axes the compiler moves what has to be moved.
+    """
+    sharding = jax.typeof(array).sharding
+    if not any(sharding.spec):
+        return array
+    return jax.sharding.reshard(array, jax.NamedSharding(sharding.mesh, jax.P()))
+
+
+def _real(name: str, array: ArrayLike) -> jax.Array:
+    array = array if isinstance(array, jax.Array) else np.asarray(array)
+    if not any(jnp.issubdtype(array.dtype, kind) for kind in (np.integer, np.floating, np.bool_)):
+        raise InputError(f"{name} is {array.dtype} of shape {array.shape}; real numbers are right")
+    return jnp.asarray(array)

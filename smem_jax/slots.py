@@ -1,4 +1,4 @@
-"""Which slots a batch reads much and ordinary text reads little: counts, TF-IDF, top-t.
+"""Which slots a batch reads much and ordinary text reads little: counts, scores, top-t.
 
 Pure functions on arrays, after 'Continual Learning via Sparse Memory Finetuning' (2510.15103).
 A *slot* is a row of a value table with `num_slots` rows; a *read* is one slot number that the
@@ -19,19 +19,24 @@ from typing import Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from smem_jax.array_checks import (
     check_size,
     indices_below,
     integers,
-    is_concrete,
     no_nan,
+    not_negative,
     same_shape,
+    unsharded,
 )
 from smem_jax.errors import InputError
+from smem_jax.scores import check_documents, kl_share, random_scores, term_frequency, tf_idf
 
-Mode = Literal["tf_idf", "tf", "random"]
+Mode = Literal["tf_idf", "tf", "kl", "random", "read"]
+
+_BACKGROUND_TOTAL = "smem_jax.scores.background_total(document_frequency)"
 
 
 class Selection(NamedTuple):
@@ -61,7 +66,7 @@ def access_counts(indices: ArrayLike, num_slots: int, mask: ArrayLike | None = N
         such reads are not counted), and for a mask that does not fit.
     """
     check_size("num_slots", num_slots)
-    flat = _masked_reads(indices, num_slots, mask)
+    flat = masked_reads(indices, num_slots, mask)
     return jnp.zeros(num_slots, jnp.int32).at[flat].add(1, mode="drop")
 
 
@@ -86,43 +91,6 @@ def document_frequency(counts: ArrayLike) -> jax.Array:
     return jnp.sum(jnp.asarray(counts) > 0, axis=0, dtype=jnp.int32)
 
 
-def idf(document_frequency: ArrayLike, num_documents: ArrayLike) -> jax.Array:
-    """log((num_documents + 1) / (1 + document_frequency)), float32 of the shape of the frequency.
-
-    Raises:
-      InputError: for a frequency below 0 or above `num_documents`, where concrete, and for less
-        than one document, with which every slot would score 0.
-    """
-    document_frequency = integers("document_frequency", document_frequency)
-    _check_documents(document_frequency, num_documents)
-    num_documents = jnp.asarray(num_documents, jnp.float32)
-    return jnp.log((num_documents + 1) / (1 + document_frequency.astype(jnp.float32)))
-
-
-def tf_idf(counts: ArrayLike, document_frequency: ArrayLike, num_documents: ArrayLike) -> jax.Array:
-    """The score of each slot, float32 [num_slots]; the formula stands at the head of this module.
-
-    Args:
-      counts: reads of each slot in the batch, [num_slots].
-      document_frequency: background batches that read each slot, integers [num_slots].
-      num_documents: background batches in all.
-    """
-    return term_frequency(counts) * idf(document_frequency, num_documents)
-
-
-def term_frequency(counts: ArrayLike) -> jax.Array:
-    """The share of each slot in the reads of the batch, float32; zeros where nothing was read."""
-    counts = _counts(counts)
-    return counts.astype(jnp.float32) / jnp.maximum(counts.sum(), 1).astype(jnp.float32)
-
-
-def random_scores(slots: ArrayLike, key: jax.Array) -> jax.Array:
-    """A uniform float32 in [0, 1) for each slot number, which depends on it and the key only."""
-    slots = integers("slots", slots)
-    draw = jax.vmap(lambda slot: jax.random.uniform(jax.random.fold_in(key, slot)))
-    return draw(slots.ravel()).reshape(slots.shape)
-
-
 def top_slots(scores: ArrayLike, counts: ArrayLike, top_t: int) -> Selection:
     """The `top_t` slots with the highest scores among those that were read.
 
@@ -140,7 +108,7 @@ def top_slots(scores: ArrayLike, counts: ArrayLike, top_t: int) -> Selection:
     if jnp.ndim(scores) != 1:
         raise InputError(f"scores has shape {jnp.shape(scores)}; [num_slots] is right")
     scores = no_nan("scores", scores).astype(jnp.float32)
-    counts = _counts(same_shape("counts", counts, scores))
+    counts = not_negative("counts", same_shape("counts", counts, scores))
     num_slots = scores.shape[0]
     check_top_t(top_t, num_slots)
     return _best(scores, counts, jnp.arange(num_slots, dtype=jnp.int32), top_t, num_slots)
@@ -154,6 +122,7 @@ def select_read_slots(
     mask: ArrayLike | None = None,
     mode: Mode = "tf_idf",
     key: jax.Array | None = None,
+    background_total: ArrayLike | None = None,
 ) -> Selection:
     """`top_slots` of `slot_scores` of `access_counts`, at a cost that does not know num_slots.
 
@@ -168,17 +137,33 @@ def select_read_slots(
       mask: as for `access_counts`.
       mode: as for `slot_scores`.
       key: as for `slot_scores`.
+      background_total: as for `slot_scores`.
 
     Raises:
-      InputError: as the functions that it stands for.
+      InputError: as the functions that it stands for, and for a top_t that might leave out a read
+        slot in mode 'read': less than both num_slots and the number of reads.
     """
     document_frequency = integers("document_frequency", document_frequency, ndim=1)
     num_slots = document_frequency.shape[0]
-    check_top_t(top_t, num_slots)
-    slots, counts = _distinct(_masked_reads(indices, num_slots, mask), num_slots)
+    check_selectable(top_t, num_slots, indices, mode)
+    slots, counts = _distinct(masked_reads(indices, num_slots, mask), num_slots)
     frequency = document_frequency.at[slots].get(mode="fill", fill_value=0)
-    scores = slot_scores(counts, frequency, num_documents, mode, key, slots)
+    scores = slot_scores(counts, frequency, num_documents, mode, key, slots, background_total)
     return _best(scores, counts, slots, top_t, num_slots)
+
+
+def places(slots: jax.Array, indices: jax.Array) -> jax.Array:
+    """Where in the selected `slots` each read finds its own: int32 [..., top_k] in [0, top_t].
+
+    Args:
+      slots: int32 [top_t], ascending, as in a `Selection`.
+      indices: slot numbers [..., top_k]; one that is not among the slots gets top_t.
+    """
+    top_t = slots.shape[0]
+    # Unrolled, since a loop of so few steps costs as much as they do.
+    found = jnp.searchsorted(slots, indices, method="scan_unrolled").astype(jnp.int32)
+    is_there = slots[jnp.minimum(found, top_t - 1)] == indices
+    return jnp.where(is_there, found, top_t)
 
 
 def slot_scores(
@@ -188,6 +173,7 @@ def slot_scores(
     mode: Mode = "tf_idf",
     key: jax.Array | None = None,
     slots: ArrayLike | None = None,
+    background_total: ArrayLike | None = None,
 ) -> jax.Array:
     """The score by which slots are selected, float32 of the shape of `counts`.
 
@@ -195,19 +181,25 @@ def slot_scores(
       counts: reads of each slot, [num_slots].
       document_frequency: background batches that read each slot, integers [num_slots].
       num_documents: background batches in all.
-      mode: 'tf_idf' (the paper), 'tf' (counts alone, its ablation) or 'random' (a baseline: any
-        slot that was read, evenly).
+      mode: 'tf_idf' (the paper), 'tf' (counts alone, its ablation), 'kl' (its follow-up, see
+        `smem_jax.scores.kl_share`), 'random' (a baseline: any slot that was read, evenly) or 'read'
+        (all score the same, to train every slot that was read; top_t has to have room for them).
       key: the random key that 'random' wants; the other modes take none.
       slots: which slots the counts belong to; all in order when None.
+      background_total: the scalar `smem_jax.scores.background_total(document_frequency)` of all
+        slots that 'kl' wants, since those given may be a few of them; the other modes take none.
     """
     check_mode(mode)
     counts = same_shape("counts", counts, document_frequency)
-    if mode == "random" and key is None:
-        raise InputError("key=None with mode='random'; a key from jax.random.key is right")
-    if mode != "random" and key is not None:
-        raise InputError(f"a key is given with mode={mode!r}; key=None is right")
+    _check_belongs("key", key, "random", mode, "a key from jax.random.key")
+    _check_belongs("background_total", background_total, "kl", mode, _BACKGROUND_TOTAL)
     if mode == "tf":
         return term_frequency(counts)
+    if mode == "read":
+        return jnp.ones(not_negative("counts", counts).shape, jnp.float32)
+    if background_total is not None:
+        check_documents(integers("document_frequency", document_frequency), num_documents)
+        return kl_share(counts, document_frequency, background_total)
     if key is not None:
         return random_scores(jnp.arange(counts.size) if slots is None else slots, key)
     return tf_idf(counts, document_frequency, num_documents)
@@ -220,10 +212,38 @@ def check_top_t(top_t: int, num_slots: int) -> None:
         raise InputError(f"top_t={top_t} exceeds num_slots={num_slots}")
 
 
+def check_selectable(top_t: int, num_slots: int, indices: ArrayLike, mode: Mode) -> None:
+    """Raises InputError for a `top_t` that num_slots does not allow, or mode 'read' finds small."""
+    check_top_t(top_t, num_slots)
+    most = min(num_slots, np.size(indices))
+    if mode == "read" and top_t < most:
+        raise InputError(
+            f"top_t={top_t} with mode='read' may leave out read slots; at least {most}, the lesser "
+            "of num_slots and the number of reads, is right"
+        )
+
+
 def check_mode(mode: str) -> None:
     """Raises InputError for a selection mode that does not exist."""
     if mode not in get_args(Mode):
         raise InputError(f"mode={mode!r}; one of {', '.join(map(repr, get_args(Mode)))} is right")
+
+
+def _check_belongs(name: str, value: object, owner: Mode, mode: Mode, right: str) -> None:
+    if mode == owner and value is None:
+        raise InputError(f"{name}=None with mode={mode!r}; {right} is right")
+    if mode != owner and value is not None:
+        raise InputError(f"a {name} is given with mode={mode!r}; {name}=None is right")
+
+
+def masked_reads(indices: ArrayLike, num_slots: int, mask: ArrayLike | None) -> jax.Array:
+    """Flat int32 slot numbers, with `num_slots` in place of what must not be counted."""
+    # A narrow dtype could not hold num_slots.
+    indices = indices_below("indices", indices, num_slots).astype(jnp.int32)
+    counted = (indices >= 0) & (indices < num_slots)
+    if mask is not None:
+        counted &= _leading(mask, indices.shape)
+    return unsharded(jnp.where(counted, indices, num_slots)).ravel()
 
 
 def _best(
@@ -250,16 +270,6 @@ def _distinct(reads: jax.Array, num_slots: int) -> tuple[jax.Array, jax.Array]:
     return reads, jnp.where(is_first & (reads < num_slots), ends - places, 0)
 
 
-def _masked_reads(indices: ArrayLike, num_slots: int, mask: ArrayLike | None) -> jax.Array:
-    """Flat int32 slot numbers, with `num_slots` in place of what must not be counted."""
-    # A narrow dtype could not hold num_slots.
-    indices = indices_below("indices", indices, num_slots).astype(jnp.int32)
-    counted = (indices >= 0) & (indices < num_slots)
-    if mask is not None:
-        counted &= _leading(mask, indices.shape)
-    return jnp.where(counted, indices, num_slots).ravel()
-
-
 def _leading(mask: ArrayLike, shape: tuple[int, ...]) -> jax.Array:
     mask = jnp.asarray(mask)
     fits = mask.ndim <= len(shape) and all(
@@ -271,23 +281,3 @@ def _leading(mask: ArrayLike, shape: tuple[int, ...]) -> jax.Array:
             f"indices, of shape {shape}, is right"
         )
     return mask.reshape(mask.shape + (1,) * (len(shape) - mask.ndim))
-
-
-def _counts(counts: ArrayLike) -> jax.Array:
-    counts = no_nan("counts", counts)
-    if is_concrete(counts) and counts.size and counts.min() < 0:
-        raise InputError(f"counts of shape {counts.shape} has {counts.min()}; 0 or more is right")
-    return counts
-
-
-def _check_documents(document_frequency: jax.Array, num_documents: ArrayLike) -> None:
-    if is_concrete(num_documents) and num_documents < 1:  # type: ignore[operator]
-        raise InputError(f"num_documents={num_documents}; at least 1 is right (or mode='tf')")
-    if not is_concrete(document_frequency, num_documents) or not document_frequency.size:
-        return
-    low, high = document_frequency.min(), document_frequency.max()
-    if low < 0 or high > num_documents:
-        raise InputError(
-            f"document_frequency of shape {document_frequency.shape} ranges from {low} to {high}; "
-            f"0 to num_documents={num_documents} is right"
-        )

@@ -1,6 +1,7 @@
 """Slot selection against numpy, and the sparse form against the dense one."""
 
 import functools
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from smem_jax import slots
 from smem_jax.errors import InputError
+from smem_jax.scores import background_total, tf_idf
 
 # Few sizes, since each costs a compilation.
 _SIZES = [(1, (3, 2)), (40, (5, 2, 3)), (3000, (30,))]
@@ -19,13 +21,15 @@ _SIZES = [(1, (3, 2)), (40, (5, 2, 3)), (3000, (30,))]
 @functools.partial(jax.jit, static_argnames=("top_t", "mode"))
 def _dense(indices, mask, frequency, num_documents, key, *, top_t, mode):
     counts = slots.access_counts(indices, frequency.shape[0], mask)
-    scores = slots.slot_scores(counts, frequency, num_documents, mode, key)
+    total = background_total(frequency) if mode == "kl" else None
+    scores = slots.slot_scores(counts, frequency, num_documents, mode, key, background_total=total)
     return slots.top_slots(scores, counts, top_t), scores, counts
 
 
 @functools.partial(jax.jit, static_argnames=("top_t", "mode"))
 def _sparse(indices, mask, frequency, num_documents, key, *, top_t, mode):
-    return slots.select_read_slots(indices, frequency, num_documents, top_t, mask, mode, key)
+    total = background_total(frequency) if mode == "kl" else None
+    return slots.select_read_slots(indices, frequency, num_documents, top_t, mask, mode, key, total)
 
 
 @st.composite
@@ -42,12 +46,14 @@ def _batches(draw):
     return indices.astype(np.int32), mask, frequency.astype(np.int32), num_documents, top_t
 
 
-@given(batch=_batches(), mode=st.sampled_from(["tf_idf", "tf", "random"]))
-@settings(deadline=None, max_examples=80)
+@given(batch=_batches(), mode=st.sampled_from(get_args(slots.Mode)))
+@settings(deadline=None, max_examples=100)
 def test_selection_is_that_of_numpy_and_sparse_equals_dense(batch, mode):
     indices, mask, frequency, num_documents, top_t = batch
     num_slots = len(frequency)
     key = jax.random.key(3) if mode == "random" else None
+    if mode == "read":
+        top_t = min(num_slots, indices.size)
     dense, scores, counts = _dense(
         indices, mask, frequency, num_documents, key, top_t=top_t, mode=mode
     )
@@ -73,12 +79,6 @@ def test_eager_and_compiled_selection_agree():
     np.testing.assert_array_equal(eager.slots, dense.slots)
     assert eager.slots.dtype == jnp.int32
     assert eager.is_real.all()
-
-
-def test_tf_idf_is_that_of_the_paper():
-    counts, frequency = np.array([4, 0, 3, 3]), np.array([0, 5, 2, 9])
-    expected = counts / 10 * np.log((9 + 1) / (1 + frequency))
-    np.testing.assert_allclose(slots.tf_idf(counts, frequency, 9), expected, rtol=1e-6)
 
 
 def test_a_batch_counts_once_for_a_slot():
@@ -110,10 +110,27 @@ def test_zeros_of_either_sign_are_equal():
 
 def test_a_slot_of_every_document_can_still_be_chosen_but_an_unread_one_cannot():
     selection = slots.top_slots(
-        slots.tf_idf([2, 0, 0], [7, 0, 0], 7), counts=np.array([2, 0, 0]), top_t=2
+        tf_idf([2, 0, 0], [7, 0, 0], 7), counts=np.array([2, 0, 0]), top_t=2
     )
     np.testing.assert_array_equal(selection.slots, [0, 3])
     np.testing.assert_array_equal(selection.is_real, [True, False])
+
+
+def test_mode_read_selects_whatever_was_read():
+    indices, mask = np.array([[4, 1], [4, 6], [0, 7]]), np.array([True, True, False])
+    selection = slots.select_read_slots(indices, np.ones(9, int), 3, 6, mask, mode="read")
+    np.testing.assert_array_equal(selection.slots, [1, 4, 6, 9, 9, 9])
+
+
+def test_a_padded_table_does_not_change_what_kl_selects():
+    """As with all modes, what is not read has no say but for its share in the total."""
+    rng = np.random.default_rng(0)
+    indices, frequency = rng.integers(0, 60, (20, 4)), rng.integers(0, 9, 90)
+    total = background_total(frequency)
+    select = functools.partial(slots.select_read_slots, num_documents=9, top_t=8, mode="kl")
+    whole = select(indices, frequency, background_total=total)
+    part = select(indices, frequency[:60], background_total=total)
+    np.testing.assert_array_equal(part.slots, whole.slots)
 
 
 def test_padding_alone_selects_nothing():
@@ -140,19 +157,13 @@ def test_indices_of_a_narrow_dtype_reach_large_tables():
     np.testing.assert_array_equal(selection.slots, [100, 127, 3000, 3000])
 
 
-def test_random_scores_belong_to_the_slot():
-    key = jax.random.key(0)
-    whole = slots.random_scores(np.arange(50), key)
-    np.testing.assert_array_equal(slots.random_scores([7, 3], key), whole[np.array([7, 3])])
-    assert len(np.unique(whole)) == 50
-    assert whole.min() >= 0
-    assert whole.max() < 1
-    assert not np.array_equal(whole, slots.random_scores(np.arange(50), jax.random.key(1)))
-
-
-def _temporary_bytes(num_slots):
+def _temporary_bytes(num_slots, mode, top_t, total):
     compiled = (
-        jax.jit(lambda reads, frequency: slots.select_read_slots(reads, frequency, 9, 16))
+        jax.jit(
+            lambda reads, frequency: slots.select_read_slots(
+                reads, frequency, 9, top_t, mode=mode, background_total=total
+            )
+        )
         .lower(
             jax.ShapeDtypeStruct((32, 8), jnp.int32), jax.ShapeDtypeStruct((num_slots,), jnp.int32)
         )
@@ -162,8 +173,11 @@ def _temporary_bytes(num_slots):
     return compiled.memory_analysis().temp_size_in_bytes, cost["flops"]
 
 
-def test_cost_of_selection_does_not_know_the_number_of_slots():
-    assert _temporary_bytes(2**10) == _temporary_bytes(2**22)
+@pytest.mark.parametrize(
+    "arguments", [("tf_idf", 16, None), ("kl", 16, 1e6), ("read", 256, None)], ids=lambda a: a[0]
+)
+def test_cost_of_selection_does_not_know_the_number_of_slots(arguments):
+    assert _temporary_bytes(2**10, *arguments) == _temporary_bytes(2**22, *arguments)
 
 
 _NINE = np.zeros(9, int)
@@ -179,12 +193,6 @@ _NINE = np.zeros(9, int)
         (lambda: slots.top_slots(np.ones((3, 3)), _NINE, 1), r"scores has shape \(3, 3\)"),
         (lambda: slots.top_slots(np.ones(9), np.ones(8), 1), r"counts has shape \(8,\); \(9,\)"),
         (lambda: slots.top_slots(np.full(9, np.nan), _NINE, 1), r"scores of shape \(9,\) has NaN"),
-        (lambda: slots.tf_idf(_NINE - 1, _NINE, 1), r"counts of shape \(9,\) has -1"),
-        (lambda: slots.tf_idf(_NINE + np.nan, _NINE, 1), "counts .* NaN"),
-        (lambda: slots.idf(_NINE - 1, 4), r"document_frequency of shape \(9,\) ranges from -1"),
-        (lambda: slots.idf(_NINE + 5, 4), "0 to num_documents=4 is right"),
-        (lambda: slots.idf(_NINE * 0.5, 4), "document_frequency is float64 of shape"),
-        (lambda: slots.idf(_NINE, 0), "num_documents=0; at least 1"),
         (lambda: slots.access_counts(np.ones((2, 3)), 9), r"indices is float64 of shape \(2, 3\)"),
         (lambda: slots.access_counts([[1, 9]], 9), r"indices .* 1 to 9; 0 to 8 is right"),
         (lambda: slots.access_counts([[-1, 3]], 9), "ranges from -1 to 3"),
@@ -204,6 +212,22 @@ _NINE = np.zeros(9, int)
             "a key is given with mode='tf_idf'",
         ),
         (lambda: slots.select_read_slots([[1]], [_NINE], 1, 1), "integers of rank 1"),
+        (
+            lambda: slots.select_read_slots([[1, 2]] * 3, _NINE, 1, 5, mode="read"),
+            "top_t=5 with mode='read' may leave out read slots; at least 6",
+        ),
+        (lambda: slots.slot_scores(_NINE, _NINE, 1, "kl"), "background_total=None with mode='kl'"),
+        (
+            lambda: slots.slot_scores(_NINE, _NINE, 1, "read", background_total=9),
+            "a background_total is given with mode='read'",
+        ),
+        (
+            lambda: slots.slot_scores(_NINE, _NINE + 2, 1, "kl", background_total=9),
+            r"document_frequency of shape \(9,\) ranges from 2",
+        ),
+        (lambda: slots.slot_scores(_NINE - 1, _NINE, 1, "read"), r"counts of shape \(9,\) has -1"),
+        (lambda: slots.top_slots(_NINE * 1j, _NINE, 1), r"scores is complex128 of shape \(9,\)"),
+        (lambda: slots.top_slots(_NINE, list("abcdefghi"), 1), r"counts is <U1 of shape \(9,\)"),
     ],
 )
 def test_bad_input_is_named(call, message):

@@ -54,6 +54,18 @@ def check_same_tables(name: str, given: dict[Path, Any], tables: dict[Path, Any]
         )
 
 
+def check_rows(
+    name: str, path: Path, array: Any, table: Path, frequencies: dict[Path, Any]
+) -> None:
+    """Raises InputError unless the array at a key path of tree `name` has a row for each slot."""
+    num_slots = jnp.size(frequencies[table])
+    if jnp.shape(array)[:1] != (num_slots,):
+        raise InputError(
+            f"{name}{text(names(path))} has shape {jnp.shape(array)}; {num_slots} rows, as "
+            f"document_frequency{text(table)} has slots, are right"
+        )
+
+
 def check_params(params: Any, frequencies: dict[Path, Any]) -> None:
     """Raises InputError unless each frequency stands at a table of its size, or at a masked one."""
     leaves = jax.tree_util.tree_leaves_with_path(
@@ -71,12 +83,7 @@ def check_params(params: Any, frequencies: dict[Path, Any]) -> None:
         if table is None:
             continue
         found.add(table)
-        num_slots = jnp.size(frequencies[table])
-        if jnp.shape(leaf)[:1] != (num_slots,):
-            raise InputError(
-                f"params{text(path)} has shape {jnp.shape(leaf)}; {num_slots} rows, as "
-                f"document_frequency{text(table)} has slots, are right"
-            )
+        check_rows("params", key_path, leaf, table, frequencies)
     for table in frequencies.keys() - found:
         some = ", ".join(text(names(path)) or "the root" for path, _ in leaves[:8])
         raise InputError(

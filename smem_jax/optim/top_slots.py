@@ -7,24 +7,31 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from smem_jax.array_checks import same_shape
+from smem_jax.array_checks import (
+    indices_below,
+    integers,
+    not_negative,
+    same_shape,
+    unsharded,
+)
 from smem_jax.errors import InputError
 from smem_jax.optim.tables import (
     Path,
     by_path,
     check_params,
+    check_rows,
     check_same_tables,
     like,
     names,
     owner,
     text,
 )
+from smem_jax.scores import background_total, check_documents
 from smem_jax.slots import (
     Mode,
     Selection,
     check_mode,
     check_top_t,
-    idf,
     select_read_slots,
     slot_scores,
     top_slots,
@@ -42,12 +49,15 @@ class MaskByTopSlotsState(NamedTuple):
       selection: tree of `smem_jax.slots.Selection`, the slots chosen last; none before the first
         update.
       step: int32 scalar, updates so far.
+      background_total: tree of float32 scalars, what mode 'kl' needs to know of
+        `document_frequency` (see `smem_jax.scores.background_total`); None in the other modes.
     """
 
     document_frequency: Any
     num_documents: jax.Array
     selection: Any
     step: jax.Array
+    background_total: Any
 
 
 def mask_by_top_slots(
@@ -62,10 +72,11 @@ def mask_by_top_slots(
     """Keeps the updates of the top-t slots of each value table and zeroes those of all other slots.
 
     The score of a slot is the TF-IDF of sparse memory finetuning (arXiv 2510.15103), see
-    `smem_jax.slots.tf_idf`. Ties go to the lower slot; only slots that were read are chosen, so
-    fewer than `top_t` where fewer were read. Let it stand **last in a chain**: momentum and weight
-    decay then cannot leak into frozen rows. The zeros are negative zeros, since `-0.0 + 0.0` would
-    flip the sign bit of a frozen weight: what is not selected keeps every bit.
+    `smem_jax.scores.tf_idf`, unless `mode` says otherwise. Ties go to the lower slot; only slots
+    that were read are chosen, so fewer than `top_t` where fewer were read. Let it stand **last in a
+    chain**: momentum and weight decay then cannot leak into frozen rows. The zeros are negative
+    zeros, since `-0.0 + 0.0` would flip the sign bit of a frozen weight: what is not selected keeps
+    every bit.
 
     `update` takes one more argument, `slot_counts`, with one array for each table:
 
@@ -80,12 +91,14 @@ def mask_by_top_slots(
     containers. An entry above several arrays of num_slots rows selects the same slots in each.
 
     Args:
-      top_t: slots to keep in each table, one integer for all tables or a tree of them.
+      top_t: slots to keep in each table, one integer for all tables or a tree of them. Mode 'read'
+        keeps however many were read.
       document_frequency: tree of integers [num_slots], background batches that read each slot.
       num_documents: background batches in all.
       others: what happens to the updates of parameters that are no table: 'zero' or 'keep'.
-      mode: 'tf_idf', 'tf' or 'random', as for `smem_jax.slots.slot_scores`.
-      seed: of the 'random' mode, which chooses anew at each update.
+      mode: 'tf_idf', 'tf', 'kl', 'random' or 'read', as for `smem_jax.slots.slot_scores`.
+      seed: of the 'random' mode, which chooses anew at each update; an integer, or a traced one
+        where the transformation is made within `jax.vmap` over seeds.
 
     Returns:
       An optax `GradientTransformationExtraArgs`.
@@ -116,7 +129,9 @@ def mask_by_top_slots(
       [0. 0.]
 
     Within `optax.MultiSteps`, the counts of the last mini-step decide: pass it the sum of the
-    counts over all mini-steps. Within `optax.partition`, pass the counts of all tables.
+    counts over all mini-steps. Within `optax.partition`, pass the counts of all tables; where
+    several masks share them out, give each the frequencies of all tables. Tables may be sharded.
+    The folder `examples` has a file each for Flax NNX, Flax Linen, Equinox and Haiku.
 
     .. seealso::
       :func:`optax.masked`, :func:`optax.freeze` : For masks that are known in advance.
@@ -129,13 +144,11 @@ def mask_by_top_slots(
         raise InputError("document_frequency has no arrays; one for each value table is right")
     sizes = _sizes(top_t, frequencies)
     for path, frequency in frequencies.items():
-        if jnp.ndim(frequency) != 1:
-            raise InputError(
-                f"document_frequency{text(path)} has shape {jnp.shape(frequency)}; "
-                "[num_slots] is right"
-            )
+        name = f"document_frequency{text(path)}"
+        check_documents(integers(name, frequency, ndim=1), num_documents, name)
         check_top_t(sizes[path], jnp.size(frequency))
-        idf(frequency, num_documents)  # for its checks
+    if mode == "read":
+        sizes = {path: jnp.size(frequency) for path, frequency in frequencies.items()}
 
     def init_fn(params: optax.Params) -> MaskByTopSlotsState:
         check_params(params, frequencies)
@@ -150,6 +163,9 @@ def mask_by_top_slots(
                 [_nothing(sizes[path], jnp.size(array)) for path, array in frequencies.items()],
             ),
             step=jnp.zeros([], jnp.int32),
+            background_total=(
+                jax.tree.map(background_total, document_frequency) if mode == "kl" else None
+            ),
         )
 
     def update_fn(
@@ -163,11 +179,19 @@ def mask_by_top_slots(
         del params, extra_args
         counts = by_path(slot_counts)
         check_same_tables("slot_counts", counts, frequencies)
+        totals = by_path(state.background_total)
         selections = {}
         for number, (path, frequency) in enumerate(by_path(state.document_frequency).items()):
             key = _key(seed, number, state.step) if mode == "random" else None
             selections[path] = _select(
-                path, counts[path], frequency, state.num_documents, sizes[path], mode, key
+                path,
+                counts[path],
+                frequency,
+                state.num_documents,
+                sizes[path],
+                mode,
+                key,
+                totals.get(path),
             )
         new_state = state._replace(
             selection=like(state.document_frequency, list(selections.values())),
@@ -177,6 +201,7 @@ def mask_by_top_slots(
         def keep(path: Path, update: jax.Array) -> jax.Array:
             table = owner(names(path), selections)
             if table is not None:
+                check_rows("updates", path, update, table, frequencies)
                 return _keep_rows(update, selections[table].slots)
             return update if others == "keep" else jnp.full_like(update, -0.0)
 
@@ -201,11 +226,17 @@ def _select(
     top_t: int,
     mode: Mode,
     key: jax.Array | None,
+    total: jax.Array | None,
 ) -> Selection:
+    name = f"slot_counts{text(path)}"
+    frequency = unsharded(frequency)
     if jnp.ndim(counts) >= 2:
-        return select_read_slots(counts, frequency, num_documents, top_t, mode=mode, key=key)
-    same_shape(f"slot_counts{text(path)}", counts, frequency)
-    scores = slot_scores(counts, frequency, num_documents, mode, key)
+        indices = indices_below(name, counts, frequency.shape[0])
+        return select_read_slots(
+            indices, frequency, num_documents, top_t, None, mode, key, background_total=total
+        )
+    counts = unsharded(not_negative(name, same_shape(name, counts, frequency)))
+    scores = slot_scores(counts, frequency, num_documents, mode, key, background_total=total)
     return top_slots(scores, counts, top_t)
 
 

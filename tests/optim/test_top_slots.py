@@ -13,7 +13,6 @@ from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smem_jax.errors import InputError
 from smem_jax.optim import mask_by_top_slots
 
 _NUM_SLOTS = 24
@@ -264,63 +263,6 @@ def test_plain_dictionaries_fit_a_flax_module():
     optimizer.update(layer, grads, slot_counts={"values": np.array([0, 0, 2, 1])})
     np.testing.assert_array_equal(layer.values[...][:, 0], [1, 1, 0, 1])
     np.testing.assert_array_equal(layer.linear.kernel[...], kernel)
-
-
-_TABLE = {"values": np.zeros(4, int)}
-
-
-def _update(slot_counts, mode="tf_idf"):
-    params = {"values": jnp.ones((4, 2)), "bias": jnp.ones(4)}
-    mask = mask_by_top_slots(2, _TABLE, 3, mode=mode)
-    return mask.update(params, mask.init(params), slot_counts=slot_counts)
-
-
-def _init(params):
-    return mask_by_top_slots(2, {"layer": _TABLE}, 3).init(params)
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: mask_by_top_slots(5, _TABLE, 3), "top_t=5 exceeds num_slots=4"),
-        (
-            lambda: mask_by_top_slots({"other": 2}, _TABLE, 3),
-            r"document_frequency\['other'\] is None or missing, but top_t has it",
-        ),
-        (lambda: mask_by_top_slots(2, {"values": None}, 3), "document_frequency has no arrays"),
-        (lambda: mask_by_top_slots(2, {"values": np.zeros((4, 1), int)}, 3), r"\(4, 1\); \[num_"),
-        (lambda: mask_by_top_slots(2, _TABLE, 0), "num_documents=0"),
-        (lambda: mask_by_top_slots(2, _TABLE, 3, others="drop"), "others='drop'"),
-        (lambda: mask_by_top_slots(2, _TABLE, 3, mode="best"), "mode='best'"),
-        (
-            lambda: _init({"layer": {"values": jnp.ones((5, 2))}}),
-            r"\['layer'\]\['values'\] .*\(5, 2\)",
-        ),
-        (
-            lambda: _init({"layers": {"values": jnp.ones((4, 2))}}),
-            "belongs to no parameter; one of",
-        ),
-        (lambda: _update({"values": None}), r"slot_counts\['values'\] is None or missing"),
-        (
-            lambda: _update({"values": np.ones(4), "bias": np.ones(4)}),
-            r"document_frequency\['bias'\]",
-        ),
-        (
-            lambda: _update({"values": np.ones(3)}),
-            r"slot_counts\['values'\] has shape \(3,\); \(4,\)",
-        ),
-        (
-            lambda: _update({"values": np.ones(3)}, "tf"),
-            r"slot_counts\['values'\] has shape \(3,\)",
-        ),
-        (lambda: _update({"values": np.array([[4]])}), "indices .* 4 to 4; 0 to 3"),
-        (lambda: _update({"values": np.ones((2, 2))}), "indices is float64"),
-    ],
-)
-def test_bad_input_is_named(call, message):
-    with pytest.raises(InputError, match=message) as error:
-        call()
-    assert "\n" not in str(error.value)
 
 
 def test_import_needs_nothing_but_jax_and_optax():

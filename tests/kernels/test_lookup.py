@@ -1,206 +1,311 @@
-"""Every implementation of the weighted row sum against numpy; gradients against the plain form."""
+"""The lookup as callers see it: sums and gradients against numpy, memory, choice of a backend."""
 
 import functools
+import logging
 
 import jax
 import jax.numpy as jnp
+import lookup_cases
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from smem_jax import bits, slots
 from smem_jax.errors import InputError
-from smem_jax.kernels.lookup import lookup, lookup_with_delta
+from smem_jax.kernels.lookup import backends, base, lookup, lookup_with_delta, xla
 
-_IMPLEMENTATIONS = [None, "base", "xla"]
-# (num_slots, value_dim, shape of the reads): one of each, a width of no power of two, a batch.
-_SIZES = [(1, 1, (1, 1)), (9, 5, (4, 3)), (40, 8, (2, 3, 7)), (16, 16, (6,))]
-_RELATIVE = {jnp.float32: 1e-5, jnp.bfloat16: 2e-2}
-
-_lookup = jax.jit(lookup, static_argnames="implementation")
+# Beside the shared sizes, some that are more than the iterations of 'xla' take at a time.
+_SIZES = (*lookup_cases.SIZES, (30, 300, 530, 20), (5, 1000, 3, 2))
+_OPERATIONS = ("weighted_sum", "weights_gradient", "rows_gradient")
 
 
-def _arrays(seed, sizes, dtype):
-    """Values, indices with duplicates, and weights."""
-    num_slots, value_dim, shape = sizes
-    rng = np.random.default_rng(seed)
-    values = jnp.asarray(rng.normal(size=(num_slots, value_dim)), dtype)
-    indices = rng.integers(0, rng.choice([1, (num_slots + 1) // 2, num_slots]), shape)
-    weights = rng.normal(size=shape).astype(np.float32)
-    return values, jnp.asarray(indices, jnp.int32), jnp.asarray(weights)
+@functools.partial(jax.jit, static_argnames=("module", "num_rows"))
+def _run(module, values, indices, weights, cotangent, places, num_rows):
+    return (
+        module.weighted_sum(values, indices, weights),
+        module.weights_gradient(values, indices, cotangent),
+        module.rows_gradient(places, weights, cotangent, num_rows),
+    )
 
 
-def _by_numpy(values, indices, weights):
-    rows = np.asarray(values, np.float64)[np.asarray(indices)]
-    return np.einsum("...k,...kd->...d", np.asarray(weights, np.float64), rows)
+@pytest.mark.parametrize("module", [base, xla])
+@given(case=lookup_cases.cases(_SIZES))
+@settings(deadline=None, max_examples=30)
+def test_operations_are_those_of_numpy(module, case):
+    values, indices, weights, cotangent = lookup_cases.arrays(*case)
+    places, num_rows = lookup_cases.places(case[0], indices, values.shape[0])
+    # A fixed number of rows, so that few shapes are compiled; those beyond num_rows get nothing.
+    places = jnp.where(places == num_rows, values.shape[0], places)
+    results = _run(module, values, indices, weights, cotangent, places, values.shape[0])
+    expected = (
+        lookup_cases.weighted_sum(values, indices, weights),
+        lookup_cases.weights_gradient(values, indices, cotangent),
+        lookup_cases.rows_gradient(places, weights, cotangent, values.shape[0]),
+    )
+    for name, result, wanted in zip(_OPERATIONS, results, expected, strict=True):
+        assert result.dtype == jnp.float32  # whatever the storage
+        np.testing.assert_allclose(result, wanted, rtol=1e-4, atol=5e-4, err_msg=name)
 
 
-@given(
-    seed=st.integers(0, 2**32 - 1),
-    sizes=st.sampled_from(_SIZES),
-    dtype=st.sampled_from([jnp.float32, jnp.bfloat16]),
-    implementation=st.sampled_from(_IMPLEMENTATIONS),
-)
-@settings(deadline=None, max_examples=80)
-def test_sum_is_that_of_numpy(seed, sizes, dtype, implementation):
-    values, indices, weights = _arrays(seed, sizes, dtype)
-    summed = _lookup(values, indices, weights, implementation=implementation)
-    assert summed.dtype == jnp.float32  # whatever the storage
-    np.testing.assert_allclose(summed, _by_numpy(values, indices, weights), rtol=1e-5, atol=1e-5)
+def test_rows_sorted_into_segments_get_what_they_get_one_by_one():
+    # How platforms other than the CPU sum, run on the CPU.
+    rng = np.random.default_rng(0)
+    total = jnp.asarray(rng.normal(size=(9, 5)), jnp.float32)
+    rows = jnp.asarray(rng.choice([0, 2, 3, 8, 9], 64), jnp.int32)
+    shares = jnp.asarray(rng.normal(size=(64, 5)), jnp.float32)
+    expected = np.array(total, np.float64)
+    np.add.at(expected, np.asarray(rows)[rows < 9], np.asarray(shares)[rows < 9])
+    for add in (xla.add_one_by_one, xla.add_by_segment):
+        np.testing.assert_allclose(add(total, rows, shares), expected, rtol=1e-5, atol=1e-5)
+
+
+def _batched(shape):
+    """A table and reads [*shape], as a caller has them."""
+    rng = np.random.default_rng(3)
+    indices = jnp.asarray(rng.integers(0, 40, shape), jnp.int32)
+    weights = jnp.asarray(rng.normal(size=shape), jnp.float32)
+    return jnp.asarray(rng.normal(size=(40, 8)), jnp.float32), indices, weights
 
 
 @functools.partial(jax.jit, static_argnames="implementation")
-def _grads(values, indices, weights, cotangent, implementation):
-    _, pullback = jax.vjp(
+def _with_gradients(values, indices, weights, cotangent, implementation):
+    summed, pullback = jax.vjp(
         lambda values, weights: lookup(values, indices, weights, implementation), values, weights
     )
-    return pullback(cotangent)
+    return summed, *pullback(cotangent)
 
 
-@given(
-    seed=st.integers(0, 2**32 - 1),
-    sizes=st.sampled_from(_SIZES),
-    dtype=st.sampled_from([jnp.float32, jnp.bfloat16]),
-)
-@settings(deadline=None, max_examples=60)
-def test_gradients_are_those_of_the_plain_form(seed, sizes, dtype):
-    values, indices, weights = _arrays(seed, sizes, dtype)
-    cotangent = np.random.default_rng(seed).normal(size=(*indices.shape[:-1], sizes[1]))
-    cotangent = jnp.asarray(cotangent, jnp.float32)
-    fast = _grads(values, indices, weights, cotangent, "xla")
-    plain = _grads(values.astype(jnp.float32), indices, weights, cotangent, "base")
-    assert fast[0].dtype == dtype
-    np.testing.assert_allclose(
-        np.asarray(fast[0], np.float32), plain[0], rtol=_RELATIVE[dtype], atol=1e-5
+@pytest.mark.parametrize("implementation", [None, "base", "xla"])
+@pytest.mark.parametrize("shape", [(6,), (4, 3), (2, 3, 7)])
+def test_any_leading_axes_and_their_gradients(shape, implementation):
+    values, indices, weights = _batched(shape)
+    cotangent = jnp.asarray(np.random.default_rng(1).normal(size=(*shape[:-1], 8)), jnp.float32)
+    summed, values_grad, weights_grad = _with_gradients(
+        values, indices, weights, cotangent, implementation
     )
-    np.testing.assert_allclose(fast[1], plain[1], rtol=1e-4, atol=1e-5)
+    flat = (indices.reshape(-1, shape[-1]), weights.reshape(-1, shape[-1]))
+    flat_cotangent = cotangent.reshape(-1, 8)
+    expected = lookup_cases.weighted_sum(values, *flat).reshape(*shape[:-1], 8)
+    np.testing.assert_allclose(summed, expected, rtol=1e-5, atol=1e-5)
+    expected = lookup_cases.weights_gradient(values, flat[0], flat_cotangent).reshape(shape)
+    np.testing.assert_allclose(weights_grad, expected, rtol=1e-5, atol=1e-5)
+    expected = lookup_cases.rows_gradient(*flat, flat_cotangent, 40)
+    np.testing.assert_allclose(values_grad, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_gradients_of_a_row_are_summed_over_all_of_its_reads():
-    indices, weights = jnp.array([[2, 2], [0, 2]]), jnp.array([[1.0, 2.0], [4.0, 8.0]])
-    cotangent = jnp.array([[1.0], [10.0]])
-    values_grad, weights_grad = _grads(
-        jnp.array([[1.0], [0.0], [3.0]]), indices, weights, cotangent, "xla"
+def test_gradients_have_the_dtypes_of_what_they_belong_to():
+    values, indices, weights = _batched((4, 3))
+    values, weights = values.astype(jnp.bfloat16), weights.astype(jnp.bfloat16)
+    cotangent = jnp.ones((4, 8))
+    summed, values_grad, weights_grad = _with_gradients(values, indices, weights, cotangent, None)
+    assert (summed.dtype, values_grad.dtype, weights_grad.dtype) == (
+        jnp.float32,
+        jnp.bfloat16,
+        jnp.bfloat16,
     )
-    np.testing.assert_array_equal(values_grad, [[40.0], [0.0], [83.0]])
-    np.testing.assert_array_equal(weights_grad, [[3.0, 3.0], [10.0, 30.0]])
-
-
-def test_weights_of_another_dtype_keep_it_in_their_gradient():
-    values, indices, weights = _arrays(0, _SIZES[1], jnp.float32)
-    cotangent = jnp.ones((4, 5))
-    _, grad = _grads(values, indices, weights.astype(jnp.bfloat16), cotangent, "xla")
-    assert grad.dtype == jnp.bfloat16
-    expected = np.einsum("td,tkd->tk", cotangent, np.asarray(values)[np.asarray(indices)])
-    np.testing.assert_allclose(np.asarray(grad, np.float32), expected, rtol=2e-2, atol=2e-2)
+    expected = lookup_cases.weights_gradient(values, indices, cotangent)
+    np.testing.assert_allclose(np.asarray(weights_grad, np.float32), expected, rtol=1e-2, atol=1e-2)
 
 
 def test_it_maps_over_tables():
-    stacks = [_arrays(seed, _SIZES[1], jnp.float32) for seed in range(3)]
-    mapped = jax.vmap(lookup)(*(jnp.stack(arrays) for arrays in zip(*stacks, strict=True)))
-    for one, arrays in zip(mapped, stacks, strict=True):
-        np.testing.assert_allclose(one, _by_numpy(*arrays), rtol=1e-5, atol=1e-5)
+    stacks = [lookup_cases.arrays(seed, (9, 5, 4, 3), "float32")[:3] for seed in range(3)]
+    stacked = [jnp.stack(arrays) for arrays in zip(*stacks, strict=True)]
+
+    def loss(values, indices, weights):
+        return jnp.sum(lookup(values, indices, weights) ** 2)
+
+    mapped = jax.vmap(jax.value_and_grad(loss))(*stacked)
+    for number, arrays in enumerate(stacks):
+        for found, wanted in zip(mapped, jax.value_and_grad(loss)(*arrays), strict=True):
+            np.testing.assert_allclose(found[number], wanted, rtol=1e-5, atol=1e-5)
 
 
-def _chosen(rng, num_slots, top_t, num_real):
-    slots = np.full(top_t, num_slots, np.int32)
-    slots[:num_real] = np.sort(rng.choice(num_slots, num_real, replace=False))
-    return jnp.asarray(slots)
+def _chosen(rng, top_t, num_real):
+    chosen = np.full(top_t, 40, np.int32)
+    chosen[:num_real] = np.sort(rng.choice(40, num_real, replace=False))
+    return jnp.asarray(chosen)
 
 
 @jax.jit
-def _delta_grads(values, delta, slots, indices, weights, cotangent):
+def _delta_grads(values, delta, places, indices, weights, cotangent):
     summed, pullback = jax.vjp(
-        lambda delta, weights: lookup_with_delta(values, delta, slots, indices, weights),
+        lambda delta, weights: lookup_with_delta(values, delta, places, indices, weights),
         delta,
         weights,
     )
     return summed, *pullback(cotangent)
 
 
-@given(seed=st.integers(0, 2**32 - 1), num_real=st.sampled_from([0, 1, 4, 6]))
+@given(
+    seed=st.integers(0, 2**32 - 1), num_real=st.sampled_from([0, 1, 4, 6]), is_zero=st.booleans()
+)
 @settings(deadline=None, max_examples=60)
-def test_delta_is_as_if_added_to_the_chosen_rows(seed, num_real):
-    values, indices, weights = _arrays(seed, (40, 8, (2, 3, 7)), jnp.float32)
+def test_delta_is_as_if_added_to_the_chosen_rows(seed, num_real, is_zero):
+    values, indices, weights = _batched((2, 3, 7))
     rng = np.random.default_rng(seed)
-    slots = _chosen(rng, 40, 6, num_real)
+    chosen = _chosen(rng, 6, num_real)
     if num_real:  # so that some row is read more than once
-        indices = indices.at[..., :2].set(slots[0])
-    delta = jnp.asarray(rng.normal(size=(6, 8)), jnp.float32)
+        indices = indices.at[..., :2].set(chosen[0])
+    delta = jnp.asarray(rng.normal(size=(6, 8)) * (not is_zero), jnp.float32)
     cotangent = jnp.asarray(rng.normal(size=(2, 3, 8)), jnp.float32)
+    places = slots.places(chosen, indices)
     summed, delta_grad, weights_grad = _delta_grads(
-        values, delta, slots, indices, weights, cotangent
+        values, delta, places, indices, weights, cotangent
     )
-    added = values.at[slots].add(delta, mode="drop")
-    np.testing.assert_allclose(summed, _by_numpy(added, indices, weights), rtol=1e-5, atol=1e-5)
-    values_grad, expected = _grads(added, indices, weights, cotangent, "base")
-    np.testing.assert_allclose(weights_grad, expected, rtol=1e-4, atol=1e-5)
-    expected = values_grad.at[slots].get(mode="fill", fill_value=0)
-    np.testing.assert_allclose(delta_grad, expected, rtol=1e-5, atol=1e-5)
+    added = values.at[chosen].add(delta, mode="drop")
+    expected = _with_gradients(added, indices, weights, cotangent, "base")
+    np.testing.assert_allclose(summed, expected[0], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(weights_grad, expected[2], rtol=1e-4, atol=1e-5)
+    of_chosen = expected[1].at[chosen].get(mode="fill", fill_value=0)
+    np.testing.assert_allclose(delta_grad, of_chosen, rtol=1e-5, atol=1e-5)
 
 
 def test_delta_of_zeros_changes_no_bit():
-    values, indices, weights = _arrays(3, (40, 8, (2, 3, 7)), jnp.float32)
-    slots = _chosen(np.random.default_rng(0), 40, 6, 6)
-    changed = jax.jit(lookup_with_delta)(values, jnp.zeros((6, 8)), slots, indices, weights)
-    np.testing.assert_array_equal(changed, _lookup(values, indices, weights))
+    values, indices, weights = _batched((2, 3, 7))
+    places = slots.places(_chosen(np.random.default_rng(0), 6, 6), indices)
+    changed = jax.jit(lookup_with_delta)(values, jnp.zeros((6, 8)), places, indices, weights)
+    np.testing.assert_array_equal(changed, jax.jit(lookup)(values, indices, weights))
 
 
 def test_the_table_has_no_gradient_beside_a_delta():
-    values, indices, weights = _arrays(3, (40, 8, (2, 3, 7)), jnp.float32)
-    slots = jnp.arange(6, dtype=jnp.int32)
+    values, indices, weights = _batched((2, 3, 7))
+    places = slots.places(jnp.arange(6), indices)
     grad = jax.grad(
-        lambda values: lookup_with_delta(values, jnp.ones((6, 8)), slots, indices, weights).sum()
+        lambda values: lookup_with_delta(values, jnp.ones((6, 8)), places, indices, weights).sum()
     )(values)
     np.testing.assert_array_equal(grad, 0)
 
 
-_TOKENS, _READS, _DIM, _SLOTS, _CHOSEN = 256, 16, 64, 2**16, 32
+_TOKENS, _READS, _DIM, _SLOTS, _CHOSEN = 512, 32, 64, 2**16, 32
 _ALL_ROWS_BYTES = _TOKENS * _READS * _DIM * 4
 
 
-def _temporary_bytes(function, *shapes_and_dtypes):
-    shapes = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in shapes_and_dtypes]
+def _temporary_bytes(function, dtype="float32", reads=_READS):
+    shapes = (
+        jax.ShapeDtypeStruct((_SLOTS, _DIM), dtype),
+        jax.ShapeDtypeStruct((_TOKENS, reads), jnp.int32),
+        jax.ShapeDtypeStruct((_TOKENS, reads), jnp.float32),
+    )
     return jax.jit(function).lower(*shapes).compile().memory_analysis().temp_size_in_bytes
 
 
-def _inputs():
-    return (
-        ((_SLOTS, _DIM), jnp.float32),
-        ((_TOKENS, _READS), jnp.int32),
-        ((_TOKENS, _READS), jnp.float32),
+def _loss_of_weights(values, indices, weights):
+    return jax.grad(lambda weights: jnp.sum(lookup(values, indices, weights) ** 2))(weights)
+
+
+def _loss_of_chosen(values, indices, weights):
+    places = slots.places(jnp.arange(_CHOSEN), indices)
+
+    def loss(delta):
+        return jnp.sum(lookup_with_delta(values, delta, places, indices, weights) ** 2)
+
+    return jax.grad(loss)(jnp.zeros((_CHOSEN, _DIM)))
+
+
+@pytest.mark.parametrize("implementation", ["base", "xla"])
+def test_bits_of_bfloat16_are_looked_up_like_bfloat16(implementation):
+    values, indices, weights = _batched((4, 3))
+    narrow = values.astype(jnp.bfloat16)
+    for with_bits, without in zip(
+        *(
+            _sum_and_weights_gradient(table, indices, weights, implementation)
+            for table in (bits.encode(values), narrow)
+        ),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(with_bits, without)
+
+
+def _sum_and_weights_gradient(values, indices, weights, implementation):
+    summed, pullback = jax.vjp(
+        lambda weights: lookup(values, indices, weights, implementation), weights
     )
+    return summed, *pullback(summed)
 
 
-def test_rows_of_all_reads_are_never_in_memory_at_once():
-    def loss(weights, values, indices):
-        return jnp.sum(lookup(values, indices, weights) ** 2)
+# A table of bfloat16 that XLA converted as a whole would take four times all rows.
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("function", [lookup, _loss_of_weights, _loss_of_chosen])
+def test_neither_the_rows_of_all_reads_nor_a_table_are_made(function, dtype):
+    assert _temporary_bytes(function, dtype) < _ALL_ROWS_BYTES / 2 < _SLOTS * _DIM * 4 / 4
 
-    values, indices, weights = _inputs()
-    assert _temporary_bytes(lookup, values, indices, weights) < _ALL_ROWS_BYTES / 2
-    backward = _temporary_bytes(jax.grad(loss), weights, values, indices)
-    assert backward < _ALL_ROWS_BYTES / 2
-    # The plain form does, so the measure sees it.
-    plain = _temporary_bytes(
-        functools.partial(lookup, implementation="base"), values, indices, weights
+
+def test_the_plain_form_makes_the_rows_of_all_reads():
+    # So the measure of the test above sees them.
+    assert _temporary_bytes(functools.partial(lookup, implementation="base")) >= _ALL_ROWS_BYTES
+
+
+def test_the_memory_of_a_lookup_grows_less_with_the_reads_than_their_numbers_do():
+    grown = _temporary_bytes(lookup, reads=4 * _READS) - _temporary_bytes(lookup)
+    assert grown <= 3 * _TOKENS * _READS * (4 + 4)  # int32 and float32, transposed
+
+
+class _Limited:
+    """A backend that has one operation, for few tokens."""
+
+    @staticmethod
+    def unsupported(values_shape, dtype, tokens, reads):
+        del values_shape, dtype, reads
+        return f"{tokens} tokens are too many" if tokens > 2 else None
+
+    @staticmethod
+    def weighted_sum(values, indices, weights):
+        return base.weighted_sum(values, indices, weights) + 1000
+
+
+@pytest.fixture
+def limited(monkeypatch):
+    """The limited backend in the place of a known one, as the first choice of this platform."""
+    load = backends.load
+    monkeypatch.setattr(
+        backends, "load", lambda name: _Limited if name == "pallas_triton" else load(name)
     )
-    assert plain >= _ALL_ROWS_BYTES
+    monkeypatch.setattr(backends, "platform_order", lambda: ("pallas_triton",))
+    backends.log_fallback.cache_clear()
 
 
-def test_training_chosen_rows_makes_nothing_of_the_size_of_the_table():
-    def loss(delta, slots, values, indices, weights):
-        return jnp.sum(lookup_with_delta(values, delta, slots, indices, weights) ** 2)
+def test_the_first_backend_that_can_is_taken_and_others_are_named_in_the_log(limited, caplog):
+    values = jnp.ones((4, 2))
+    with caplog.at_level(logging.WARNING):
+        assert lookup(values, jnp.zeros((2, 3), int), jnp.ones((2, 3)))[0, 0] == 1003
+        assert not caplog.records
+        for _ in range(2):
+            assert lookup(values, jnp.zeros((3, 3), int), jnp.ones((3, 3)))[0, 0] == 3
+    messages = [record.getMessage() for record in caplog.records]
+    assert messages == ["lookup: pallas_triton is passed over: 3 tokens are too many"]
 
-    taken = _temporary_bytes(
-        jax.grad(loss),
-        ((_CHOSEN, _DIM), jnp.float32),
-        ((_CHOSEN,), jnp.int32),
-        *_inputs(),
-    )
-    assert taken < _ALL_ROWS_BYTES / 2 < _SLOTS * _DIM * 4 / 16
+
+def test_over_several_devices_the_compilers_own_form_is_taken(limited, caplog):
+    values, indices, weights = jnp.ones((4, 2)), jnp.zeros((2, 3), int), jnp.ones((2, 3))
+    for kind, expected in (("Auto", 3), ("Manual", 1003)):
+        axis_type = getattr(jax.sharding.AxisType, kind)
+        mesh = jax.sharding.AbstractMesh((2,), ("data",), axis_types=(axis_type,))
+        with jax.sharding.use_abstract_mesh(mesh):
+            run = backends.choose(None, values, 2, 3)
+        assert run.weighted_sum(values, indices, weights)[0, 0] == expected
+    assert "within jax.shard_map" in caplog.text
+
+
+def test_a_forced_backend_runs_what_it_has_or_says_why_not(limited):
+    values, indices = jnp.ones((4, 2)), jnp.zeros((2, 3), int)
+
+    def loss(weights):
+        return lookup(values, indices, weights, "pallas_triton").sum()
+
+    summed, gradient = jax.value_and_grad(loss)(jnp.ones((2, 3)))
+    assert summed == 4 * 1003
+    np.testing.assert_array_equal(gradient, 2)  # of 'xla'
+    with pytest.raises(InputError, match="'pallas_triton' cannot be used here: 3 tokens"):
+        lookup(values, jnp.zeros((3, 3), int), jnp.ones((3, 3)), "pallas_triton")
 
 
 _VALUES, _INDICES, _WEIGHTS = jnp.ones((4, 2)), jnp.array([[1, 3]]), jnp.ones((1, 2))
+
+
+def _with_delta(delta=(3, 2), places=((0, 3),), dtype=jnp.float32):
+    delta = jnp.zeros(delta, dtype)
+    return lookup_with_delta(_VALUES, delta, jnp.asarray(places), _INDICES, _WEIGHTS)
 
 
 @pytest.mark.parametrize(
@@ -213,8 +318,14 @@ _VALUES, _INDICES, _WEIGHTS = jnp.ones((4, 2)), jnp.array([[1, 3]]), jnp.ones((1
         (lambda: lookup(_VALUES, _WEIGHTS, _WEIGHTS), "indices is float32"),
         (lambda: lookup(_VALUES, jnp.zeros((0, 2), int), jnp.ones((0, 2))), "at least one entry"),
         (lambda: lookup(_VALUES, _INDICES, jnp.ones(2)), r"weights has shape \(2,\), indices"),
+        (lambda: lookup(_VALUES, _INDICES, jnp.ones((1, 2), int)), "weights is int32"),
+        (lambda: lookup(_VALUES, _INDICES, _WEIGHTS * jnp.nan), r"weights of shape \(1, 2\) has N"),
         (lambda: lookup(_VALUES, jnp.array(1), jnp.array(1.0)), r"both \[\.\.\., k\]"),
         (lambda: lookup(_VALUES, _INDICES, _WEIGHTS, "cuda"), "implementation='cuda'; one of"),
+        (lambda: _with_delta(delta=(3, 5)), r"delta is float32 of shape \(3, 5\); float32 \[top_t"),
+        (lambda: _with_delta(dtype=jnp.bfloat16), "delta is bfloat16"),
+        (lambda: _with_delta(places=((0, 4),)), r"places .* 0 to 4; 0 to 3 is right"),
+        (lambda: _with_delta(places=((0,),)), r"places has shape \(1, 1\)"),
     ],
 )
 def test_bad_input_is_named(call, message):

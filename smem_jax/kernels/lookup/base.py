@@ -1,13 +1,30 @@
-"""The plain form, which defines the meaning and is differentiated by JAX itself."""
+"""The three operations of a lookup in plain jnp, which defines what they mean.
+
+The first two make the whole [tokens, reads, value_dim] array of rows.
+"""
 
 import jax
 import jax.numpy as jnp
 
+from smem_jax import bits
 
-def lookup(values: jax.Array, indices: jax.Array, weights: jax.Array) -> jax.Array:
-    """sum_k weights[..., k] * values[indices[..., k]], in float32: [..., value_dim].
 
-    Makes the whole [..., k, value_dim] array of rows.
+def weighted_sum(values: jax.Array, indices: jax.Array, weights: jax.Array) -> jax.Array:
+    """sum_k weights[t, k] * values[indices[t, k]], in float32: [tokens, value_dim]."""
+    return jnp.einsum("tk,tkd->td", weights, bits.decode(values[indices]))
+
+
+def weights_gradient(values: jax.Array, indices: jax.Array, cotangent: jax.Array) -> jax.Array:
+    """The dot product of cotangent[t] and values[indices[t, k]], in float32: [tokens, reads]."""
+    return jnp.einsum("td,tkd->tk", cotangent, bits.decode(values[indices]))
+
+
+def rows_gradient(
+    places: jax.Array, weights: jax.Array, cotangent: jax.Array, num_rows: int
+) -> jax.Array:
+    """Row r: the sum of weights[t, k] * cotangent[t] over the reads with places[t, k] == r.
+
+    float32 [num_rows, value_dim]; the place num_rows is that of reads that count for no row.
     """
-    rows = values[indices].astype(jnp.float32)
-    return jnp.einsum("...k,...kd->...d", weights.astype(jnp.float32), rows)
+    rows = jnp.zeros((num_rows, cotangent.shape[1]), jnp.float32)
+    return rows.at[places].add(weights[..., None] * cotangent[:, None], mode="drop")

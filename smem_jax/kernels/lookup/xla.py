@@ -1,56 +1,164 @@
-"""The weighted row sum for any XLA backend, one read of every token at a time.
+"""The lookup for any XLA backend, with no [tokens, reads, value_dim] array in any direction.
 
-XLA materialises the [tokens, k, value_dim] rows of the plain form. Here the sum over k is unrolled,
-so that each gather makes [tokens, value_dim] and is added at once; backwards it is a loop. Indices
-have to be in range: they are not checked under `jit`, and a gather out of range reads anything.
+XLA fuses a gather into the arithmetic around it, but not into a reduction: of the plain form it
+would make every row of every read. So each sum is written as additions of gathers, several to a
+loop iteration, so that the reads of several rows are under way at once.
+
+Indices have to be in range: a gather out of range reads anything.
 """
 
 import jax
 import jax.numpy as jnp
 
+from smem_jax import bits
 
-@jax.custom_vjp
-def lookup(values: jax.Array, indices: jax.Array, weights: jax.Array) -> jax.Array:
-    """sum_k weights[..., k] * values[indices[..., k]], in float32: [..., value_dim]."""
-    batch_shape, reads = indices.shape[:-1], indices.shape[-1]
-    flat_indices = indices.reshape(-1, reads)
-    flat_weights = weights.reshape(-1, reads).astype(jnp.float32)
-    total = jnp.zeros((flat_indices.shape[0], values.shape[1]), jnp.float32)
-    for k in range(reads):
-        total += flat_weights[:, k, None] * _rows(values, flat_indices[:, k])
-    return total.reshape(*batch_shape, values.shape[1])
+# Rows that the weighted sum adds in one iteration, measured on x86 (benchmarks/lookup.py).
+_READS_AT_A_TIME = 16
+# Columns of one gather in the gradient of the weights, and of the gathers of one iteration.
+_LANES, _COLUMNS = 16, 256
+_TOKENS_AT_A_TIME = 512
+# Reads whose share in the gradient of the rows is added in one iteration.
+_SHARES_AT_A_TIME = 1024
 
 
-def _rows(values: jax.Array, indices: jax.Array) -> jax.Array:
-    return values.at[indices].get(mode="promise_in_bounds").astype(jnp.float32)
+def weighted_sum(values: jax.Array, indices: jax.Array, weights: jax.Array) -> jax.Array:
+    """sum_k weights[t, k] * values[indices[t, k]], float32 [tokens, value_dim].
+
+    Args:
+      values: [num_slots, value_dim], any floating dtype or `smem_jax.bits`.
+      indices: int32 [tokens, reads].
+      weights: float32 [tokens, reads].
+    """
+    tokens, reads = indices.shape
+
+    def add(total, read):
+        for row_of_token, weight in zip(*read, strict=True):
+            total += weight[:, None] * _gather(values, row_of_token, 0, values.shape[1])
+        return total, None
+
+    whole = reads // _READS_AT_A_TIME * _READS_AT_A_TIME
+    by_read = (indices.T, weights.T)
+    chunks = [a[:whole].reshape(-1, _READS_AT_A_TIME, tokens) for a in by_read]
+    total = jnp.zeros((tokens, values.shape[1]), jnp.float32)
+    total, _ = jax.lax.scan(add, total, tuple(chunks))
+    return add(total, tuple(a[whole:] for a in by_read))[0]
 
 
-def _forward(values, indices, weights):
-    return lookup(values, indices, weights), (values, indices, weights)
+def weights_gradient(values: jax.Array, indices: jax.Array, cotangent: jax.Array) -> jax.Array:
+    """The dot product of cotangent[t] and values[indices[t, k]], float32 [tokens, reads].
+
+    Args:
+      values: [num_slots, value_dim], any floating dtype or `smem_jax.bits`.
+      indices: int32 [tokens, reads].
+      cotangent: float32 [tokens, value_dim].
+    """
+    value_dim = values.shape[1]
+    in_groups = value_dim - value_dim % _COLUMNS
+    in_lanes = value_dim - value_dim % _LANES
+
+    def products(start: jax.Array | int, width: int, lanes: int, token) -> jax.Array:
+        """What `width` columns from `start` on give, [reads]; `lanes` at a time."""
+        rows, gradient = token
+        partial = jnp.zeros((rows.shape[0], lanes), jnp.float32)
+        for column in range(0, width, lanes):
+            some = jax.lax.dynamic_slice_in_dim(gradient, start + column, lanes)
+            partial += some * _gather(values, rows, start + column, lanes)
+        return partial @ jnp.ones(lanes)
+
+    def of_token(token) -> jax.Array:
+        total = jnp.zeros(token[0].shape, jnp.float32)
+        if in_groups:
+            total = jax.lax.fori_loop(
+                0,
+                in_groups // _COLUMNS,
+                lambda i, total: total + products(i * _COLUMNS, _COLUMNS, _LANES, token),
+                total,
+            )
+        if in_lanes > in_groups:
+            total += products(in_groups, in_lanes - in_groups, _LANES, token)
+        if value_dim > in_lanes:
+            total += products(in_lanes, value_dim - in_lanes, value_dim - in_lanes, token)
+        return total
+
+    return jax.lax.map(of_token, (indices, cotangent), batch_size=_TOKENS_AT_A_TIME)
 
 
-def _backward(saved, cotangent):
-    values, indices, weights = saved
-    reads = indices.shape[-1]
-    flat_indices = indices.reshape(-1, reads)
-    flat_weights = weights.reshape(-1, reads).astype(jnp.float32)
-    cotangent = cotangent.reshape(-1, values.shape[1]).astype(jnp.float32)
+def rows_gradient(
+    places: jax.Array, weights: jax.Array, cotangent: jax.Array, num_rows: int
+) -> jax.Array:
+    """Row r is the sum of weights[t, k] * cotangent[t] over the reads with places[t, k] == r.
 
-    def one_read(values_grad, read):
-        rows, row_weights = read
-        added = row_weights[:, None] * cotangent
-        values_grad = values_grad.at[rows].add(added, mode="promise_in_bounds")
-        return values_grad, jnp.sum(cotangent * _rows(values, rows), axis=-1)
+    The work is that of the reads that have a row, however many others there are. Shares of a row
+    are added in the order of the reads: the same bits each time, on every backend.
 
-    # A loop, since XLA schedules the gathers of an unrolled sum all at once here. Whichever of the
-    # two gradients nobody asks for is removed when the caller is compiled.
-    start = jnp.zeros(values.shape, jnp.float32)
-    values_grad, weights_grad = jax.lax.scan(one_read, start, (flat_indices.T, flat_weights.T))
-    return (
-        values_grad.astype(values.dtype),
-        None,
-        weights_grad.T.reshape(weights.shape).astype(weights.dtype),
+    Args:
+      places: int32 [tokens, reads], in [0, num_rows), or num_rows for a read that counts for none.
+      weights: float32 [tokens, reads].
+      cotangent: float32 [tokens, value_dim].
+      num_rows: how many rows there are.
+
+    Returns:
+      float32 [num_rows, value_dim].
+    """
+    reads = places.shape[1]
+    places, weights = places.ravel(), weights.ravel()
+    size = -(-places.size // _SHARES_AT_A_TIME) * _SHARES_AT_A_TIME
+    # The numbers of the reads that have a row, in order, and behind them ones that do not exist.
+    ends = jnp.cumsum(places < num_rows)
+    goes_to = jnp.where(places < num_rows, ends - 1, size)
+    numbers = jnp.full(size, places.size, jnp.int32)
+    numbers = numbers.at[goes_to].set(jnp.arange(places.size, dtype=jnp.int32), mode="drop")
+
+    def more(state):
+        return state[0] < ends[-1]
+
+    def add(state):
+        start, total = state
+        some = jax.lax.dynamic_slice_in_dim(numbers, start, _SHARES_AT_A_TIME)
+        of_none = some == places.size
+        some = jnp.where(of_none, 0, some)
+        shares = weights[some, None] * cotangent[some // reads]
+        rows = jnp.where(of_none, num_rows, places[some])
+        total = jax.lax.platform_dependent(
+            total, rows, shares, cpu=add_one_by_one, default=add_by_segment
+        )
+        return start + _SHARES_AT_A_TIME, total
+
+    total = jnp.zeros((num_rows, cotangent.shape[1]), jnp.float32)
+    return jax.lax.while_loop(more, add, (jnp.int32(0), total))[1]
+
+
+def add_one_by_one(total: jax.Array, rows: jax.Array, shares: jax.Array) -> jax.Array:
+    """`total` with shares[i] added to row rows[i], in order; rows out of range are dropped.
+
+    XLA's scatter for the CPU adds one update after another. Elsewhere equal rows meet in atomics.
+    """
+    return total.at[rows].add(shares, mode="drop")
+
+
+def add_by_segment(total: jax.Array, rows: jax.Array, shares: jax.Array) -> jax.Array:
+    """The same with shares of equal rows sorted and summed first, by a product with ones."""
+    rows, order = jax.lax.sort((rows, jnp.arange(rows.size, dtype=jnp.int32)), num_keys=1)
+    is_first = jnp.concatenate([jnp.ones(1, bool), rows[1:] != rows[:-1]])
+    segments = jnp.cumsum(is_first) - 1
+    member = segments[None] == jnp.arange(rows.size)[:, None]  # [segments, shares]
+    sums = jnp.matmul(
+        member.astype(jnp.float32), shares[order], precision=jax.lax.Precision.HIGHEST
     )
+    row_of_segment = jnp.full(rows.size, total.shape[0], rows.dtype).at[segments].set(rows)
+    return total.at[row_of_segment].add(sums, mode="drop")
 
 
-lookup.defvjp(_forward, _backward)
+def _gather(values: jax.Array, rows: jax.Array, first: jax.Array | int, width: int) -> jax.Array:
+    """values[rows, first : first + width] in float32, [*rows.shape, width]."""
+    # Where a table is not float32, XLA would convert all of it, once, ahead of the gathers that
+    # share it. The barrier ties it to what this one gathers.
+    values, rows, start = jax.lax.optimization_barrier((values, rows, jnp.int32(first)))
+    start = jnp.stack([rows, jnp.broadcast_to(start, rows.shape)], axis=-1)
+    dimensions = jax.lax.GatherDimensionNumbers(
+        offset_dims=(rows.ndim,), collapsed_slice_dims=(0,), start_index_map=(0, 1)
+    )
+    found = jax.lax.gather(
+        values, start, dimensions, (1, width), mode=jax.lax.GatherScatterMode.PROMISE_IN_BOUNDS
+    )
+    return bits.decode(found)

@@ -12,7 +12,7 @@ WORKDIR := runs/quickstart
 WORKERS ?= 2
 ARGS ?=
 
-.PHONY: help quickstart install dev test test-slow lint format clean
+.PHONY: help quickstart install dev test test-slow test-tpu benchmarks lint format clean
 
 help: ## Says what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -29,7 +29,14 @@ test: $(VENV)/.dev $(VENV)/.model ## Runs the tests, the slow ones left out
 	$(BIN)/pytest -n $(WORKERS) $(ARGS)
 
 test-slow: $(VENV)/.dev $(VENV)/.model ## Runs the slow tests
-	$(BIN)/pytest -m slow $(ARGS) || [ $$? -eq 5 ]  # 5: none is slow
+	$(BIN)/pytest -m "slow and not tpu" $(ARGS) || [ $$? -eq 5 ]  # 5: none is slow
+
+test-tpu: $(VENV)-tpu/.ready ## Compiles the TPU kernels for five chips; needs no TPU
+	$(VENV)-tpu/bin/pytest -m tpu -n $(WORKERS) tests/tpu $(ARGS)
+
+benchmarks: $(VENV)-bench/.ready ## Times the core beside PyTorch; fetches PyTorch
+	$(VENV)-bench/bin/python -m benchmarks.lookup $(ARGS)
+	$(VENV)-bench/bin/python -m benchmarks.step $(ARGS)
 
 lint: $(VENV)/.dev ## Checks style, format and types
 	$(BIN)/ruff check .
@@ -45,7 +52,7 @@ install: $(VENV)/.model ## Creates .venv with the package and the base model
 dev: $(VENV)/.dev $(VENV)/.model ## The same, with what development needs
 
 clean: ## Removes .venv, runs and caches
-	rm -rf $(VENV) runs build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-tpu $(VENV)-bench runs build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # pip says what it does a line at a time: a terminal shows the latest one, a log the downloads.
@@ -85,4 +92,13 @@ $(VENV)/.model: | $(VENV)/.package
 $(VENV)/.dev: pyproject.toml | $(VENV)/.package
 	@echo "Installing what the tests and checks need"
 	@$(PIP) -e '.[dev]' | $(SHOW)
+	@touch $@
+
+# Environments of their own: with libtpu installed, plain JAX starts up slowly and noisily, and
+# PyTorch is large.
+$(VENV)-tpu/.ready $(VENV)-bench/.ready: $(VENV)-%/.ready: pyproject.toml | $(VENV)/.created
+	@echo "Installing $(VENV)-$*"
+	@$(BIN)/python -m venv --clear $(VENV)-$*
+	@PYTHONUNBUFFERED=1 $(VENV)-$*/bin/python -m pip install --disable-pip-version-check \
+	  --no-input -e '.[$*,dev]' | $(SHOW)
 	@touch $@

@@ -44,8 +44,12 @@ def defaults() -> ConfigDict:
     train.steps = 80
     train.batch_size = 50
     train.top_t = 4000  # slots trained in a step
-    train.selection = "tf_idf"  # or tf, random
+    train.selection = "tf_idf"  # or tf, kl, random, read
     train.optimizer = "adam"  # or sgd
+    train.momentum = 0.0  # of sgd
+    train.b1, train.b2 = 0.9, 0.99  # decay of adam's two moments
+    train.weight_decay = 0.0  # of adam, on selected rows
+    train.missed_steps = "lazy"  # or catch_up: what a row's moments do while it is not selected
     train.learning_rate = 0.2  # at first
     train.final_learning_rate = 0.05  # approached in a straight line
     train.drift_weight = 500.0  # of the penalty on what the memory adds to background text

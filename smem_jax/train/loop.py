@@ -13,19 +13,18 @@ from ml_collections import ConfigDict
 
 from smem_jax.models.retrofit import memory_layer
 from smem_jax.models.transformer import Transformer
-from smem_jax.train import rows
 from smem_jax.train.checkpoints import LearnedRows, TrainCheckpoints
 from smem_jax.train.examples import Schedule
 from smem_jax.train.metrics import MetricsWriter
 from smem_jax.train.prepare import Prepared
-from smem_jax.train.step import Batch, DriftSample, Settings, State, train_step
+from smem_jax.train.retrofitted import row_optimizer
+from smem_jax.train.step import Batch, DriftSample, Settings, initial_state, train_step
 
 
 def train(
     model: Transformer,
     prepared: Prepared,
     schedule: Schedule,
-    num_documents: int,
     config: ConfigDict,
     workdir: Path,
 ) -> LearnedRows:
@@ -35,14 +34,15 @@ def train(
     the state alone, so a run that was cut off ends as it would have.
     """
     c = config.train
+    optimizer = row_optimizer(config)
     settings = Settings(
-        config.memory.block, c.top_t, c.selection, c.optimizer, c.drift_weight, c.num_parts
+        config.memory.block, c.top_t, c.selection, optimizer, c.drift_weight, c.num_parts
     )
     table = memory_layer(model, settings.block).table.values[...]
     values = table[prepared.working.slots].astype(jnp.float32)
-    state = State(values, rows.init(values.shape[0], values.shape[1], c.optimizer))
+    state = initial_state(values, optimizer)
     graphdef, frozen = _without_table(model, settings.block)
-    frequency = jnp.asarray(prepared.document_frequency)
+    ordinary = jax.tree.map(jnp.asarray, prepared.ordinary)
     with TrainCheckpoints(workdir) as checkpoints:
         first, state = checkpoints.restore(state)
         with MetricsWriter(workdir, first) as metrics:
@@ -57,8 +57,7 @@ def train(
                     graphdef,
                     frozen,
                     state,
-                    frequency,
-                    num_documents,
+                    ordinary,
                     batch,
                     drift,
                     settings,
@@ -75,7 +74,7 @@ def train(
                 progress.set_postfix(loss=f"{report.loss:.3f}", refresh=False)
                 if (step + 1) % c.checkpoint_every == 0 and step + 1 < c.steps:
                     checkpoints.save(step + 1, state)
-    changed = np.flatnonzero(np.asarray(state.optimizer.updates))
+    changed = np.flatnonzero(np.asarray(state.changed))
     return LearnedRows(prepared.working.slots[changed], np.asarray(state.values[changed]))
 
 

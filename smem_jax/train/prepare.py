@@ -7,10 +7,11 @@ import numpy as np
 
 from smem_jax.models.retrofit import memory_layer
 from smem_jax.models.transformer import Transformer
+from smem_jax.scores import background_total
 from smem_jax.train import prefix
 from smem_jax.train.background import Background
 from smem_jax.train.examples import Examples
-from smem_jax.train.step import Batch, DriftSample
+from smem_jax.train.step import Batch, DriftSample, Ordinary
 from smem_jax.train.working_set import WorkingSet
 
 
@@ -19,7 +20,7 @@ class Prepared(NamedTuple):
 
     working: WorkingSet
     groups: list[Batch[np.ndarray]]
-    document_frequency: np.ndarray  # int32 [num_rows]
+    ordinary: Ordinary[np.ndarray]
     drift: DriftSample[np.ndarray]
 
 
@@ -52,7 +53,11 @@ def prepare(
     return Prepared(
         working,
         batches,
-        background.document_frequency[working.slots],
+        Ordinary(
+            background.document_frequency[working.slots],
+            background.num_documents,
+            np.asarray(background_total(background.document_frequency)),
+        ),
         DriftSample(
             working.rows(background.indices),
             background.weights * working.holds(background.indices) / background.residual_norm,

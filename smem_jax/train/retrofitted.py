@@ -11,13 +11,15 @@ from smem_jax.memory.layer import MemoryConfig
 from smem_jax.models.pretrained import Pretrained
 from smem_jax.models.retrofit import Placement, retrofit
 from smem_jax.models.transformer import Transformer
-from smem_jax.train.rows import Optimizer
+from smem_jax.optim import RowOptimizer, row_adam, row_sgd
+from smem_jax.optim.rows import Missed
 
 _CHOICES = {
     "memory.placement": get_args(Placement),
     "facts.loss_on": ("answer", "all"),
     "train.selection": get_args(slots.Mode),
-    "train.optimizer": get_args(Optimizer),
+    "train.optimizer": ("sgd", "adam"),
+    "train.missed_steps": get_args(Missed),
 }
 _AT_LEAST_ONE = (
     "background.seq_len",
@@ -53,8 +55,19 @@ def check(config: ConfigDict) -> None:
             f"train.num_parts={config.train.num_parts} must divide "
             f"train.batch_size={config.train.batch_size}"
         )
+    if not config.train.weight_decay >= 0:
+        raise InputError(f"train.weight_decay={config.train.weight_decay} must be at least 0")
+    row_optimizer(config)
     memory_config(config, width=config.memory.key_dim)
     slots.check_top_t(config.train.top_t, config.memory.num_slots)
+
+
+def row_optimizer(config: ConfigDict) -> RowOptimizer:
+    """The optimizer of the selected rows."""
+    c = config.train
+    if c.optimizer == "sgd":
+        return row_sgd(c.momentum, c.missed_steps)
+    return row_adam(c.b1, c.b2, weight_decay=c.weight_decay, missed=c.missed_steps)
 
 
 def memory_config(config: ConfigDict, width: int) -> MemoryConfig:

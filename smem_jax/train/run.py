@@ -75,7 +75,7 @@ def teach(config: ConfigDict, workdir: Path, overwrite: bool = False) -> dict[st
         )
     with clock("teach"):
         schedule = Schedule(data.examples, config.train.batch_size, config.seed)
-        learned = train(model, prepared, schedule, background.num_documents, config, workdir)
+        learned = train(model, prepared, schedule, config, workdir)
         checkpoints.save_learned(workdir, learned)
         checkpoints.put(layer, learned)
     del prepared

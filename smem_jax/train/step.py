@@ -12,11 +12,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from smem_jax import slots as selection
+from smem_jax import scratch, slots
 from smem_jax.kernels.lookup import lookup_with_delta
 from smem_jax.models.retrofit import memory_layer
 from smem_jax.models.transformer import Transformer
-from smem_jax.train import rows
+from smem_jax.optim import RowOptimizer, RowState
 
 # Of numpy where rows are picked from all examples, of JAX inside of a step.
 _Array = TypeVar("_Array")
@@ -27,8 +27,8 @@ class Settings(NamedTuple):
 
     block: int
     top_t: int
-    mode: selection.Mode
-    optimizer: rows.Optimizer
+    mode: slots.Mode
+    optimizer: RowOptimizer
     drift_weight: float
     num_parts: int  # into which a batch is cut, to hold the activations of one at a time
 
@@ -49,6 +49,14 @@ class Batch(NamedTuple, Generic[_Array]):
     scored: _Array  # bool [batch, scored]
 
 
+class Ordinary(NamedTuple, Generic[_Array]):
+    """What ordinary text reads, for the score of a slot."""
+
+    document_frequency: _Array  # int32 [num_rows], of the working set
+    num_documents: _Array | int
+    total: _Array  # scalar, `smem_jax.scores.background_total` of the whole table
+
+
 class DriftSample(NamedTuple, Generic[_Array]):
     """Reads of background tokens, on which the memory should stay silent.
 
@@ -61,10 +69,18 @@ class DriftSample(NamedTuple, Generic[_Array]):
 
 
 class State(NamedTuple):
-    """What training changes: `values` float32 [num_rows, value_dim] and the optimizer's state."""
+    """What a step changes."""
 
-    values: jax.Array
-    optimizer: rows.RowState
+    values: jax.Array  # [num_rows, value_dim]
+    optimizer: RowState
+    changed: jax.Array  # bool [num_rows]: selected by some step
+    scratch: jax.Array  # int32 [num_rows], of `smem_jax.scratch`
+
+
+def initial_state(values: jax.Array, optimizer: RowOptimizer) -> State:
+    """The state before the first step, for a table or a part of it [num_rows, value_dim]."""
+    num_rows = values.shape[0]
+    return State(values, optimizer.init(values), jnp.zeros(num_rows, bool), scratch.new(num_rows))
 
 
 class Report(NamedTuple):
@@ -80,8 +96,7 @@ def train_step(
     graphdef: nnx.GraphDef,
     frozen: nnx.State,
     state: State,
-    document_frequency: jax.Array,
-    num_documents: jax.Array,
+    ordinary: Ordinary[jax.Array],
     batch: Batch[jax.Array],
     drift_sample: DriftSample[jax.Array],
     settings: Settings,
@@ -93,66 +108,60 @@ def train_step(
     Args:
       graphdef, frozen: the model, whose value table is not looked at.
       state: donated.
-      document_frequency: int32 [num_rows], of the working set.
-      num_documents: background documents in all.
-      batch, drift_sample: as above.
+      ordinary, batch, drift_sample: as above.
       settings: static; `num_parts` divides the number of sequences.
       learning_rate: of this step.
       key: of the 'random' selection mode.
     """
     model = nnx.merge(graphdef, frozen)
-    chosen = selection.select_read_slots(
+    chosen, places, kept_scratch = scratch.select(
+        state.scratch,
         batch.rows,
-        document_frequency,
-        num_documents,
+        ordinary.document_frequency,
+        ordinary.num_documents,
         settings.top_t,
         mask=batch.mask,
         mode=settings.mode,
         key=key if settings.mode == "random" else None,
+        background_total=ordinary.total if settings.mode == "kl" else None,
     )
-
+    sample_places = slots.places(chosen.slots, drift_sample.rows)
     delta = jnp.zeros((settings.top_t, state.values.shape[1]), jnp.float32)
     num_scored = jnp.maximum(batch.scored.sum(), 1)
 
     @jax.value_and_grad
-    def loss_of_part(delta: jax.Array, part: Batch[jax.Array]) -> jax.Array:
-        total = _total_nll(model, settings.block, state.values, delta, chosen.slots, part)
-        return total / num_scored
+    def loss_of_part(delta: jax.Array, part: Batch[jax.Array], places: jax.Array) -> jax.Array:
+        looked_up = lookup_with_delta(state.values, delta, places, part.rows, part.weights)
+        return _total_nll(model, settings.block, looked_up, part) / num_scored
 
     @jax.value_and_grad
     def drift_of_sample(delta: jax.Array) -> jax.Array:
-        return _drift(state.values, delta, chosen.slots, drift_sample)
+        rows, weights = drift_sample
+        return _drift(lookup_with_delta(state.values, delta, sample_places, rows, weights))
 
     def add_part(sums, part):
-        return jax.tree.map(jnp.add, sums, loss_of_part(delta, part)), None
+        return jax.tree.map(jnp.add, sums, loss_of_part(delta, *part)), None
 
     size = batch.mask.shape[0] // settings.num_parts
-    parts = jax.tree.map(lambda x: x.reshape(settings.num_parts, size, *x.shape[1:]), batch)
+    parts = jax.tree.map(
+        lambda x: x.reshape(settings.num_parts, size, *x.shape[1:]), (batch, places)
+    )
     (loss, gradient), _ = jax.lax.scan(add_part, (jnp.zeros(()), delta), parts)
     drift, drift_gradient = drift_of_sample(delta)
     gradient += settings.drift_weight * drift_gradient
-    values, optimizer = rows.update(
-        state.values,
-        state.optimizer,
-        chosen.slots,
-        gradient,
-        learning_rate,
-        settings.optimizer,
+    values, optimizer = settings.optimizer.update(
+        state.values, state.optimizer, chosen.slots, gradient, learning_rate
     )
-    return State(values, optimizer), Report(loss, drift, chosen.is_real.sum())
+    changed = state.changed.at[chosen.slots].set(True, mode="drop")
+    report = Report(loss, drift, chosen.is_real.sum())
+    return State(values, optimizer, changed, kept_scratch), report
 
 
 def _total_nll(
-    model: Transformer,
-    block: int,
-    values: jax.Array,
-    delta: jax.Array,
-    chosen: jax.Array,
-    batch: Batch[jax.Array],
+    model: Transformer, block: int, looked_up: jax.Array, batch: Batch[jax.Array]
 ) -> jax.Array:
-    """Negative log-likelihood of all targets together, in nats."""
+    """Negative log-likelihood of all targets together, in nats, given the sums of rows."""
     layer = memory_layer(model, block)
-    looked_up = lookup_with_delta(values, delta, chosen, batch.rows, batch.weights)
     x = batch.residual + layer.write_out(looked_up, batch.hidden)
     x = model.run_blocks(x, start=block + 1)
     x = jnp.take_along_axis(x, batch.positions[..., None], axis=1)  # [batch, scored, embed_dim]
@@ -162,14 +171,11 @@ def _total_nll(
     return jnp.sum(nll * batch.scored)
 
 
-def _drift(
-    values: jax.Array, delta: jax.Array, chosen: jax.Array, sample: DriftSample[jax.Array]
-) -> jax.Array:
+def _drift(looked_up: jax.Array) -> jax.Array:
     """Mean over background tokens of |sum of rows read|^2, in units of the residual stream's.
 
     A token whose residual stream is ten times the usual length, such as the first of a text, counts
     like any other: divided by its own length instead, the penalty lets the memory grow there, and
     text likelihood falls several times as far.
     """
-    looked_up = lookup_with_delta(values, delta, chosen, sample.rows, sample.weights)
     return jnp.mean(jnp.sum(looked_up**2, axis=-1))

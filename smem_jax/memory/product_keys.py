@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from smem_jax.array_checks import no_nan
 from smem_jax.errors import InputError
 
 
@@ -27,7 +28,7 @@ def search(queries: jax.Array, sub_keys: jax.Array, top_k: int) -> tuple[jax.Arr
       come in either order, and at the k-th place either of them may be the one returned.)
 
     Raises:
-      InputError: for shapes that do not fit, and top_k above n.
+      InputError: for shapes that do not fit, top_k above n, and NaN where concrete.
     """
     num_heads, halves, n, half_dim = _shape_of(sub_keys)
     if queries.ndim < 2 or queries.shape[-2:] != (num_heads, halves * half_dim):
@@ -37,14 +38,22 @@ def search(queries: jax.Array, sub_keys: jax.Array, top_k: int) -> tuple[jax.Arr
         )
     if not 1 <= top_k <= n:
         raise InputError(f"top_k={top_k} must be from 1 to the {n} sub-keys of a half")
+    no_nan("queries", queries)
+    no_nan("sub_keys", sub_keys)
     parts = queries.reshape(*queries.shape[:-1], 2, half_dim)
     scores = jnp.einsum("...hpc,hpnc->...hpn", parts, sub_keys, preferred_element_type=jnp.float32)
+    scores = _one_zero(scores)
     best, ranks = jax.lax.top_k(scores, top_k)  # [..., heads, 2, top_k]
     first, second = _candidate_ranks(top_k)
-    totals = best[..., 0, first] + best[..., 1, second]  # [..., heads, candidates]
+    totals = _one_zero(best[..., 0, first] + best[..., 1, second])  # [..., heads, candidates]
     slots = ranks[..., 0, first] * n + ranks[..., 1, second]
     negated, slots = jax.lax.sort((-totals, slots.astype(jnp.int32)), num_keys=2)
     return -negated[..., :top_k], slots[..., :top_k]
+
+
+def _one_zero(scores: jax.Array) -> jax.Array:
+    """Scores with 0.0 in place of -0.0, which sorts take to be less."""
+    return jnp.where(scores == 0, 0.0, scores)
 
 
 def _candidate_ranks(top_k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -55,6 +55,15 @@ def test_all_scores_equal_returns_the_first_slots():
     np.testing.assert_array_equal(scores, 0)
 
 
+def test_zeros_of_both_signs_are_equal():
+    # Sums: slot 0 is 0.0, slot 1 is -0.0 + 0.0, slots 2 and 3 have -0.0 in their first half.
+    queries = np.ones((1, 1, 2), np.float32)
+    sub_keys = np.array([[[[0.0], [-0.0]], [[0.0], [-0.0]]]], np.float32)
+    for signs in (1.0, -1.0):
+        _, slots = _search(queries, signs * sub_keys, top_k=2)
+        np.testing.assert_array_equal(slots, [[[0, 1]]])
+
+
 @pytest.mark.parametrize("batch", [(), (1,), (2, 3)])
 def test_shapes_and_dtypes(batch):
     queries, sub_keys = _arrays(np.random.default_rng(0), 6, 2, batch, integral=False)
@@ -92,6 +101,14 @@ def _bad(queries=(3, 2, 8), sub_keys=(2, 2, 5, 4), top_k=2):
     [
         (_bad(top_k=6), "top_k=6 must be from 1 to the 5"),
         (_bad(top_k=0), "top_k=0"),
+        (
+            lambda: product_keys.search(jnp.full((1, 2, 4), jnp.nan), jnp.zeros((2, 2, 5, 2)), 2),
+            r"queries of shape \(1, 2, 4\) has NaN",
+        ),
+        (
+            lambda: product_keys.search(jnp.zeros((1, 2, 4)), jnp.full((2, 2, 5, 2), jnp.nan), 2),
+            r"sub_keys of shape \(2, 2, 5, 2\) has NaN",
+        ),
         (_bad(sub_keys=(2, 3, 5, 4)), r"sub_keys has shape \(2, 3, 5, 4\)"),
         (_bad(sub_keys=(2, 5, 4)), r"sub_keys has shape \(2, 5, 4\)"),
         (_bad(queries=(3, 2, 6)), r"queries has shape \(3, 2, 6\); \[\.\.\., 2, 8\]"),

@@ -43,7 +43,7 @@ def defaults() -> ConfigDict:
     train = config.train = ConfigDict()
     train.steps = 80
     train.batch_size = 50
-    train.top_t = 4000  # slots trained in a step
+    train.top_t = 4000  # slots trained in a step; selection 'read' trains them all
     train.selection = "tf_idf"  # or tf, kl, random, read
     train.optimizer = "adam"  # or sgd
     train.momentum = 0.0  # of sgd
@@ -56,6 +56,7 @@ def defaults() -> ConfigDict:
     train.drift_tokens = 2048  # background tokens a step
     train.num_parts = 5  # of a batch, one after another: less memory, the same gradient
     train.num_lengths = 3  # padded lengths of a batch, each of which costs a compilation
+    train.cache_prefix = True  # keep what reaches the memory layer; else run it for each batch
     train.checkpoint_every = 50  # steps
 
     evaluate = config.evaluate = ConfigDict()

@@ -11,6 +11,7 @@ import tqdm
 from flax import nnx
 from ml_collections import ConfigDict
 
+from smem_jax.kernels import huge_pages
 from smem_jax.models.retrofit import memory_layer
 from smem_jax.models.transformer import Transformer
 from smem_jax.train.checkpoints import LearnedRows, TrainCheckpoints
@@ -35,11 +36,17 @@ def train(
     """
     c = config.train
     optimizer = row_optimizer(config)
-    settings = Settings(
-        config.memory.block, c.top_t, c.selection, optimizer, c.drift_weight, c.num_parts
-    )
-    table = memory_layer(model, settings.block).table.values[...]
+    table = memory_layer(model, config.memory.block).table.values[...]
     values = table[prepared.working.slots].astype(jnp.float32)
+    huge_pages.use_for(values)
+    top_t = c.top_t
+    if c.selection == "read":
+        m = config.memory
+        top_t = c.batch_size * config.facts.seq_len * m.num_heads * m.top_k  # all of a batch
+    top_t = min(top_t, values.shape[0])
+    settings = Settings(
+        config.memory.block, top_t, c.selection, optimizer, c.drift_weight, c.num_parts
+    )
     state = initial_state(values, optimizer)
     graphdef, frozen = _without_table(model, settings.block)
     ordinary = jax.tree.map(jnp.asarray, prepared.ordinary)
@@ -85,7 +92,7 @@ def _inputs(
     random = np.random.default_rng((seed, step))
     sample = random.permutation(len(prepared.drift.rows))[:drift_tokens]
     return (
-        Batch(*(array[chosen] for array in prepared.groups[group])),
+        prepared.batch(group, chosen),
         DriftSample(*(array[sample] for array in prepared.drift)),
     )
 

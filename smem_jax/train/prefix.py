@@ -1,4 +1,4 @@
-"""The frozen part of the model below a memory layer, computed once.
+"""The frozen part of the model below a memory layer, run without any derivative.
 
 Nothing below the memory layer is trained, so what reaches it is a constant of each token sequence:
 the residual stream, and with the frozen queries and keys the slots read and their weights.
@@ -28,14 +28,18 @@ class Prefix(NamedTuple):
     hidden: np.ndarray
 
 
-def run(model: Transformer, block: int, tokens: np.ndarray, description: str) -> Prefix:
-    """The prefix of `tokens` int32 [num_rows, seq] up to the memory of `block`."""
+def run(model: Transformer, block: int, tokens: np.ndarray, description: str | None) -> Prefix:
+    """The prefix of `tokens` int32 [num_rows, seq] up to the memory of `block`.
+
+    `description` stands before the progress bar, which long work shows; None leaves it out.
+    """
     num_rows, seq = tokens.shape
     batch = max(1, _TOKENS_AT_A_TIME // seq)
     graphdef, state = nnx.split(model)
     residual = np.empty((num_rows, seq, model.config.embed_dim), np.float32)
     hidden = np.empty_like(residual)
-    for start in tqdm.trange(0, num_rows, batch, desc=description, delay=2):
+    silent = description is None
+    for start in tqdm.trange(0, num_rows, batch, desc=description, delay=2, disable=silent):
         rows = tokens[start : start + batch]
         padded = np.pad(rows, ((0, batch - len(rows)), (0, 0)))
         for whole, part in zip(

@@ -1,6 +1,6 @@
 """Everything that the training steps need, computed once from facts and background."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,10 +16,10 @@ from smem_jax.train.working_set import WorkingSet
 
 
 class Prepared(NamedTuple):
-    """One `Batch` for each group of examples with all its rows, and what is the same for all."""
+    """What is the same for all steps, and how to get what is not."""
 
     working: WorkingSet
-    groups: list[Batch[np.ndarray]]
+    batch: Callable[[int, np.ndarray], Batch[np.ndarray]]  # of a group, rows [batch] of it
     ordinary: Ordinary[np.ndarray]
     drift: DriftSample[np.ndarray]
 
@@ -30,29 +30,54 @@ def prepare(
     examples: Sequence[Examples],
     background: Background,
     loss_on: str,
+    cache_prefix: bool,
 ) -> Prepared:
-    """Runs the frozen prefix of all examples and numbers the slots that they read."""
+    """Numbers the slots that can be read, and runs the frozen prefix of all examples.
+
+    Without `cache_prefix` the prefix of a batch is run when the batch is asked for, and any slot of
+    the table may be read: for examples that are too many to keep, or seen but once.
+    """
     layer = memory_layer(model, block)
-    found = []
-    for group in examples:
-        states = prefix.run(model, block, group.encoded.tokens, "examples")
-        found.append((states, *prefix.reads(layer, states.hidden)))
     masks = [_token_mask(group) for group in examples]
-    working = WorkingSet([reads[1][mask] for reads, mask in zip(found, masks, strict=True)])
-    batches = []
-    for group, mask, (states, indices, weights) in zip(examples, masks, found, strict=True):
+    targets = [_targets(group, mask, loss_on) for group, mask in zip(examples, masks, strict=True)]
+
+    def states(group: int, rows: np.ndarray, description: str | None) -> _States:
+        tokens = examples[group].encoded.tokens[rows]
+        found = prefix.run(model, block, tokens, description)
         # Without a gate nothing reads the hidden state, and it need not be kept.
-        hidden = states.hidden if layer.gate is not None else states.hidden[..., :0]
+        hidden = found.hidden if layer.gate is not None else found.hidden[..., :0].copy()
+        return _States(found.residual, hidden, *prefix.reads(layer, found.hidden))
+
+    def batch(group: int, rows: np.ndarray, found: _States) -> Batch[np.ndarray]:
+        mask = masks[group][rows]
         real = mask[..., None]
-        rows, weights = working.rows(indices * real), weights * real
-        batches.append(
-            Batch(
-                states.residual, hidden.copy(), rows, weights, mask, *_targets(group, mask, loss_on)
-            )
+        return Batch(
+            found.residual,
+            found.hidden,
+            working.rows(found.indices * real),
+            found.weights * real,
+            mask,
+            *(array[rows] for array in targets[group]),
         )
+
+    if cache_prefix:
+        everything = [np.arange(len(mask)) for mask in masks]
+        kept = [states(group, rows, "examples") for group, rows in enumerate(everything)]
+        working = WorkingSet([s.indices[mask] for s, mask in zip(kept, masks, strict=True)])
+        cached = [batch(group, everything[group], kept[group]) for group in range(len(kept))]
+        del kept
+
+        def take(group: int, rows: np.ndarray) -> Batch[np.ndarray]:
+            return Batch(*(array[rows] for array in cached[group]))
+    else:
+        working = WorkingSet([np.arange(layer.config.num_slots)])
+
+        def take(group: int, rows: np.ndarray) -> Batch[np.ndarray]:
+            return batch(group, rows, states(group, rows, None))
+
     return Prepared(
         working,
-        batches,
+        take,
         Ordinary(
             background.document_frequency[working.slots],
             background.num_documents,
@@ -63,6 +88,15 @@ def prepare(
             background.weights * working.holds(background.indices) / background.residual_norm,
         ),
     )
+
+
+class _States(NamedTuple):
+    """What reaches the memory layer, and what it reads there."""
+
+    residual: np.ndarray
+    hidden: np.ndarray
+    indices: np.ndarray
+    weights: np.ndarray
 
 
 def _token_mask(group: Examples) -> np.ndarray:

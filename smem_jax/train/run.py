@@ -71,7 +71,12 @@ def teach(config: ConfigDict, workdir: Path, overwrite: bool = False) -> dict[st
         before = _before(config, model, base.tokenizer, data, workdir)
     with clock("examples"):
         prepared = prepare(
-            model, config.memory.block, data.examples, background, config.facts.loss_on
+            model,
+            config.memory.block,
+            data.examples,
+            background,
+            config.facts.loss_on,
+            config.train.cache_prefix,
         )
     with clock("teach"):
         schedule = Schedule(data.examples, config.train.batch_size, config.seed)

@@ -137,6 +137,19 @@ def test_a_run_that_was_cut_off_ends_as_it_would_have(config, finished, tmp_path
     assert lines == [0, 1, 2, 3]
 
 
+def test_without_the_cache_of_the_prefix_the_same_is_learned(config, finished, tmp_path):
+    run.teach(_changed(config, "train.cache_prefix", False), tmp_path / "run")
+    cached, anew = (checkpoints.load_learned(d) for d in (finished[0], tmp_path / "run"))
+    np.testing.assert_array_equal(cached.slots, anew.slots)
+    np.testing.assert_allclose(cached.values, anew.values, rtol=1e-3, atol=1e-4)
+
+
+def test_all_read_slots_can_be_trained_with_momentum(config, tmp_path):
+    changed = _changed(_changed(config, "train.selection", "read"), "train.momentum", 0.9)
+    changed = _changed(changed, "train.optimizer", "sgd")
+    assert run.teach(changed, tmp_path / "run")["slots_updated"] > 4 * 8
+
+
 def test_asking_gives_an_answer_to_each_question(finished):
     assert len(ask(finished[0], ["Who has 3?", "and 5?"])) == 2
     with pytest.raises(InputError, match="empty"):
@@ -191,6 +204,9 @@ def _changed(config: ConfigDict, name: str, value: object) -> ConfigDict:
         ("memory.block", 2, "must be different numbers from 0 to 1"),
         ("memory.num_slots", 60, "must be a square number"),
         ("train.optimizer", "adagrad", "must be one of sgd, adam"),
+        ("train.missed_steps", "skip", "must be one of lazy, catch_up"),
+        ("train.b1", 1.0, "b1=1.0; at least 0 and below 1"),
+        ("train.weight_decay", -0.1, "weight_decay=-0.1 must be at least 0"),
         ("train.steps", 0, "train.steps=0 must be at least 1"),
     ],
 )

@@ -1,6 +1,7 @@
 """The three operations of a lookup in plain jnp, which defines what they mean.
 
-The first two make the whole [tokens, reads, value_dim] array of rows.
+The first two make the whole [tokens, reads, value_dim] array of rows. Products are of float32 on
+every platform, where by default some take fewer bits.
 """
 
 import jax
@@ -11,12 +12,12 @@ from smem_jax import bits
 
 def weighted_sum(values: jax.Array, indices: jax.Array, weights: jax.Array) -> jax.Array:
     """sum_k weights[t, k] * values[indices[t, k]], in float32: [tokens, value_dim]."""
-    return jnp.einsum("tk,tkd->td", weights, bits.decode(values[indices]))
+    return jnp.einsum("tk,tkd->td", weights, bits.decode(values[indices]), precision="highest")
 
 
 def weights_gradient(values: jax.Array, indices: jax.Array, cotangent: jax.Array) -> jax.Array:
     """The dot product of cotangent[t] and values[indices[t, k]], in float32: [tokens, reads]."""
-    return jnp.einsum("td,tkd->tk", cotangent, bits.decode(values[indices]))
+    return jnp.einsum("td,tkd->tk", cotangent, bits.decode(values[indices]), precision="highest")
 
 
 def rows_gradient(

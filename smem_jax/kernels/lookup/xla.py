@@ -63,7 +63,7 @@ def weights_gradient(values: jax.Array, indices: jax.Array, cotangent: jax.Array
         for column in range(0, width, lanes):
             some = jax.lax.dynamic_slice_in_dim(gradient, start + column, lanes)
             partial += some * _gather(values, rows, start + column, lanes)
-        return partial @ jnp.ones(lanes)
+        return jnp.matmul(partial, jnp.ones(lanes), precision="highest")
 
     def of_token(token) -> jax.Array:
         total = jnp.zeros(token[0].shape, jnp.float32)
@@ -142,9 +142,7 @@ def add_by_segment(total: jax.Array, rows: jax.Array, shares: jax.Array) -> jax.
     is_first = jnp.concatenate([jnp.ones(1, bool), rows[1:] != rows[:-1]])
     segments = jnp.cumsum(is_first) - 1
     member = segments[None] == jnp.arange(rows.size)[:, None]  # [segments, shares]
-    sums = jnp.matmul(
-        member.astype(jnp.float32), shares[order], precision=jax.lax.Precision.HIGHEST
-    )
+    sums = jnp.matmul(member.astype(jnp.float32), shares[order], precision="highest")
     row_of_segment = jnp.full(rows.size, total.shape[0], rows.dtype).at[segments].set(rows)
     return total.at[row_of_segment].add(sums, mode="drop")
 

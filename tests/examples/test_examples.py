@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 _FOLDER = Path(__file__).resolve().parents[2] / "examples"
-_EXAMPLES = sorted(_FOLDER.glob("optax_*.py"))
+_EXAMPLES = sorted(_FOLDER.glob("*.py"))
 
 
 def _by_path(tree):
@@ -44,13 +44,8 @@ def test_an_example_teaches_by_the_selected_rows_alone(path):
 
 
 def test_there_is_one_for_each_framework():
-    assert [path.stem.removeprefix("optax_") for path in _EXAMPLES] == [
-        "equinox",
-        "haiku",
-        "linen",
-        "nnx",
-        "plain",
-    ]
+    frameworks = ("equinox", "haiku", "linen", "nnx", "plain")
+    assert {f"optax_{name}" for name in frameworks} < {path.stem for path in _EXAMPLES}
 
 
 def test_an_example_runs_as_its_docstring_says():

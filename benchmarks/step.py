@@ -45,8 +45,8 @@ def main() -> None:
     """Measures, prints and writes."""
     on_gpu = jax.default_backend() == "gpu"
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--against-dense", type=_integer, default=2**20, metavar="SLOTS")
-    parser.add_argument("--sizes", type=_integer, nargs="+", default=[2**14, 2**18, 2**20, 2**22])
+    parser.add_argument("--against-dense", type=integer, default=2**20, metavar="SLOTS")
+    parser.add_argument("--sizes", type=integer, nargs="+", default=[2**14, 2**18, 2**20, 2**22])
     parser.add_argument("--value-dim", type=int, default=1024 if on_gpu else 256)
     parser.add_argument("--tokens", type=int, default=8192 if on_gpu else 2048)
     parser.add_argument("--reads", type=int, default=128)
@@ -88,8 +88,8 @@ def _over_sizes(args) -> list[dict]:
         part = [_row("smem_jax", n, "bfloat16", name, seconds[n]) for n in args.sizes]
         for row in part:
             row["ratio_to_smallest"] = row["seconds_median"] / part[0]["seconds_median"]
-            table = row["num_slots"] * args.value_dim * 2
-            row["beyond_table"] = steps[row["num_slots"]][1] / table
+            table_bytes = row["num_slots"] * args.value_dim * 2
+            row["beyond_table"] = steps[row["num_slots"]][1] / table_bytes
         timing.show(part, _COLUMNS)
         rows += part
     return rows
@@ -123,16 +123,19 @@ class _Data:
         self.frequency = random.integers(0, _DOCUMENTS, num_slots, np.int32)
 
 
-def _table(data: _Data) -> jax.Array:
-    @jax.jit
-    def draw():
-        shape = (data.num_slots, data.value_dim)
-        values = jax.random.normal(jax.random.key(0), shape, data.dtype)
-        return bits.encode(values) if data.dtype == "bfloat16" and not _on_gpu() else values
+def table(num_slots: int, value_dim: int, dtype: str) -> jax.Array:
+    """Some table, on a CPU in huge pages and, of bfloat16, as its bits."""
 
-    table = jax.block_until_ready(draw())
-    huge_pages.use_for(table)
-    return table
+    @jax.jit
+    def fill():
+        row = jnp.arange(num_slots, dtype=jnp.int32)[:, None]
+        column = jnp.arange(value_dim, dtype=jnp.int32)
+        values = ((row * 31 + column * 17) % 251 / 251 - 0.5).astype(dtype)
+        return bits.encode(values) if dtype == "bfloat16" and not _on_gpu() else values
+
+    filled = jax.block_until_ready(fill())
+    huge_pages.use_for(filled)
+    return filled
 
 
 def _sparse_step(data: _Data):
@@ -155,7 +158,7 @@ def _sparse_step(data: _Data):
         values, state = optimizer.update(values, state, selection.slots, grads[0], _RATE)
         return values, state, array, (total, grads[1])
 
-    values = _table(data)
+    values = table(data.num_slots, data.value_dim, data.dtype)
     kept = [values, optimizer.init(values), scratch.new(data.num_slots)]
     rest = [jnp.asarray(a) for a in (data.frequency, data.indices, data.weights, data.target)]
     del values
@@ -183,7 +186,7 @@ def _dense_step(data: _Data):
         updates, state = optimizer.update(grads[0], state, values, slot_counts=indices)
         return optax.apply_updates(values, updates), state, (total, grads[1])
 
-    values = _table(data)
+    values = table(data.num_slots, data.value_dim, data.dtype)
     kept = [values, optimizer.init(values)]
     rest = [jnp.asarray(array) for array in (data.indices, data.weights, data.target)]
     del values
@@ -233,7 +236,7 @@ def _on_gpu() -> bool:
     return jax.default_backend() == "gpu"
 
 
-def _integer(text: str) -> int:
+def integer(text: str) -> int:
     """'2**20' or '1048576'."""
     base, _, power = text.partition("**")
     return int(base) ** int(power or 1)

@@ -1,0 +1,65 @@
+"""The benchmarks run, small, and write the rows that they promise; no time is looked at."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+_ROOT = Path(__file__).resolve().parents[2]
+_SMALL = ["--tokens", "16", "--reads", "8", "--value-dim", "32", "--rounds", "2"]
+
+
+def _rows(tmp_path, module, *arguments):
+    """The rows that a benchmark writes, in a process of its own as its docstring says."""
+    output = tmp_path / "rows.json"
+    command = [sys.executable, "-m", f"benchmarks.{module}", *arguments, "--output", str(output)]
+    done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(output.read_text())
+    assert result["machine"]["jax"]
+    return result["rows"]
+
+
+def test_lookup(tmp_path):
+    rows = _rows(tmp_path, "lookup", "--num-slots", "1024", *_SMALL)
+    ours = [row for row in rows if row["implementation"] == "smem_jax xla"]
+    assert {(row["op"], row["dtype"]) for row in ours} == {
+        (op, dtype) for op in ("forward", "backward") for dtype in ("float32", "bfloat16")
+    }
+    for row in rows:
+        assert row["num_slots"] == 1024
+        assert row["seconds_median"] > 0 and row["bytes_per_second"] > 0
+        assert row["of_copy_bandwidth"] > 0 and "ratio_to_pytorch" in row
+
+
+def test_step(tmp_path):
+    sizes = ["--against-dense", "2**10", "--sizes", "2**14", "2**15"]
+    rows = _rows(tmp_path, "step", *sizes, *_SMALL)
+    assert {"smem_jax", "jax dense, masked"} <= {row["implementation"] for row in rows}
+    over_sizes = [row for row in rows if "beyond_table" in row]
+    assert {row["num_slots"] for row in over_sizes} == {2**14, 2**15}
+    assert all(row["ratio_to_smallest"] > 0 for row in over_sizes)
+
+
+def test_gpu_check(tmp_path):
+    arguments = ("--implementations", "xla", "base", "--without-large")
+    rows = _rows(tmp_path, "gpu_check", *arguments)
+    assert all(row["same_bits"] and row["error"] < 1e-5 for row in rows)
+
+
+def test_gpu_script_says_that_there_is_no_gpu(tmp_path):
+    environment = os.environ | {"PYTHON": sys.executable, "JAX_PLATFORMS": "cpu"}
+    script = ["bash", "benchmarks/gpu.sh", str(tmp_path)]
+    done = subprocess.run(script, cwd=_ROOT, capture_output=True, text=True, env=environment)
+    assert done.returncode == 2
+    assert done.stderr.endswith("one of NVIDIA's, Ampere or later, is right\n")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_finetuning(tmp_path):
+    rows = _rows(tmp_path, "finetuning", "--sizes", "2**10", "2**12", "--rounds", "1")
+    assert [row["num_slots"] for row in rows] == [2**10, 2**12]

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import random
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,22 +14,27 @@ import jax
 import jax.numpy as jnp
 import tqdm
 
+# The threads of the library that worked last go on spinning for a while.
+_PAUSE = 0.005
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
 def interleaved(calls: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
     """Seconds of each call in each of `rounds` rounds, in which all calls take turns.
 
-    So whatever else the machine does meets them all alike. Each is called once before. A call
-    returns when its work is done.
+    So whatever else the machine does meets them all alike; and the order is another in each round,
+    since a call that fills the caches slows the next. Each is called once before. A call returns
+    when its work is done.
     """
     seconds: dict[str, list[float]] = {name: [] for name in calls}
+    order = random.Random(0)
     for call in calls.values():
         call()
     for _ in tqdm.trange(rounds, desc="timing", delay=2, leave=False):
-        for name, call in calls.items():
+        for name in order.sample(list(calls), len(calls)):
+            time.sleep(_PAUSE)
             started = time.perf_counter()
-            call()
+            calls[name]()
             seconds[name].append(time.perf_counter() - started)
     return seconds
 

@@ -29,19 +29,23 @@ def weighted_sum(values: jax.Array, indices: jax.Array, weights: jax.Array) -> j
       indices: int32 [tokens, reads].
       weights: float32 [tokens, reads].
     """
-    tokens, reads = indices.shape
+    reads, value_dim = indices.shape[1], values.shape[1]
 
-    def add(total, read):
-        for row_of_token, weight in zip(*read, strict=True):
-            total += weight[:, None] * _gather(values, row_of_token, 0, values.shape[1])
-        return total, None
+    def add(start: jax.Array | int, count: int, total: jax.Array) -> jax.Array:
+        """`total` with `count` reads of every token added, from number `start` on."""
+        slots = jax.lax.dynamic_slice_in_dim(indices, start, count, axis=1)
+        factors = jax.lax.dynamic_slice_in_dim(weights, start, count, axis=1)
+        for k in range(count):
+            total += factors[:, k, None] * _gather(values, slots[:, k], 0, value_dim)
+        return total
 
-    whole = reads // _READS_AT_A_TIME * _READS_AT_A_TIME
-    by_read = (indices.T, weights.T)
-    chunks = [a[:whole].reshape(-1, _READS_AT_A_TIME, tokens) for a in by_read]
-    total = jnp.zeros((tokens, values.shape[1]), jnp.float32)
-    total, _ = jax.lax.scan(add, total, tuple(chunks))
-    return add(total, tuple(a[whole:] for a in by_read))[0]
+    whole, rest = divmod(reads, _READS_AT_A_TIME)
+    total = jnp.zeros((indices.shape[0], value_dim), jnp.float32)
+    if whole:
+        total = jax.lax.fori_loop(
+            0, whole, lambda i, total: add(i * _READS_AT_A_TIME, _READS_AT_A_TIME, total), total
+        )
+    return add(reads - rest, rest, total)
 
 
 def weights_gradient(values: jax.Array, indices: jax.Array, cotangent: jax.Array) -> jax.Array:

@@ -45,6 +45,7 @@ def main() -> None:
     parser.add_argument("--reads", type=int, default=128)
     parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
     parser.add_argument("--implementations", nargs="+", default=_implementations())
+    parser.add_argument("--small-pages", action="store_true", help="no huge pages on a CPU")
     parser.add_argument("--rounds", type=int, default=21)
     parser.add_argument("--output", type=Path)
     args = parser.parse_args()
@@ -97,7 +98,8 @@ def _arrays(args, dtype):
 def _ours(args, dtype) -> dict:
     values, indices, weights, cotangent = map(jnp.asarray, _arrays(args, dtype))
     values = jax.block_until_ready(values.astype(dtype))
-    huge_pages.use_for(values)
+    if not args.small_pages:
+        huge_pages.use_for(values)
     places = slots.places(jnp.sort(indices.ravel()[:_CHOSEN]), indices)
     delta = jnp.zeros((_CHOSEN, args.value_dim))
 
@@ -139,7 +141,7 @@ def _torch(torch, args, dtype) -> dict:
     values, weights, cotangent = (array.to(dtype) for array in (values, weights, cotangent))
     values.requires_grad_()
     weights.requires_grad_()
-    if device == "cpu":
+    if device == "cpu" and not args.small_pages:
         huge_pages.use_at(values.data_ptr(), values.numel() * values.element_size())
 
     def wait():

@@ -14,17 +14,15 @@ import jax
 import jax.numpy as jnp
 import tqdm
 
-# The threads of the library that worked last go on spinning for a while.
-_PAUSE = 0.005
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
 def interleaved(calls: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
     """Seconds of each call in each of `rounds` rounds, in which all calls take turns.
 
-    So whatever else the machine does meets them all alike; and the order is another in each round,
-    since a call that fills the caches slows the next. Each is called once before. A call returns
-    when its work is done.
+    So whatever else the machine does meets them all alike. As in training, where a step follows one
+    of its kind, a timed call follows one that is not timed: else it would pay for the caches and
+    the still spinning threads of another library. A call returns when its work is done.
     """
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     order = random.Random(0)
@@ -32,7 +30,7 @@ def interleaved(calls: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str
         call()
     for _ in tqdm.trange(rounds, desc="timing", delay=2, leave=False):
         for name in order.sample(list(calls), len(calls)):
-            time.sleep(_PAUSE)
+            calls[name]()
             started = time.perf_counter()
             calls[name]()
             seconds[name].append(time.perf_counter() - started)

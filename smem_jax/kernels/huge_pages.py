@@ -1,7 +1,7 @@
 """Large memory pages for a value table on a CPU, where a lookup reads rows all over it.
 
 With pages of 4 KiB nearly every row read is also a miss of the address cache; with pages of 2 MiB
-the lookup of benchmarks/lookup.py is about a quarter faster. Linux gives such pages to memory that
+it is not (docs/performance.md has figures). Linux gives such pages to memory that
 asks for them; jitted steps that donate the table keep it where it is, so once is enough.
 """
 

@@ -75,6 +75,12 @@ def compiled(module, operation, num_slots, value_dim, dtype, tokens, reads):
     return function.trace(*arguments).lower().compile()
 
 
+def bytes_of_small_arrays(tokens, reads, value_dim):
+    """Of all but the table, with tokens and columns rounded up to blocks, each held twice."""
+    rows, columns = tokens + 64, 3 * (reads + 128) + value_dim
+    return 2 * 4 * rows * columns
+
+
 def vmem_bytes(program, module, value_dim, reads):
     """What the compiler says. For SparseCores it does not: what the kernel's own buffers sum to."""
     if module is pallas_sparsecore:
@@ -122,7 +128,9 @@ def test_other_sizes_compile(module, chip, dtype, sizes):
     num_slots, value_dim, tokens, reads = sizes
     with jax.set_mesh(one_device(chip)):
         for operation in ("weighted_sum", "weights_gradient"):
-            compiled(module, operation, num_slots, value_dim, dtype, tokens, reads)
+            program = compiled(module, operation, num_slots, value_dim, dtype, tokens, reads)
+            temporary = program.memory_analysis().temp_size_in_bytes
+            assert temporary <= bytes_of_small_arrays(tokens, reads, value_dim)
 
 
 @pytest.mark.parametrize("chip", ["v5p", "tpu7x"])
@@ -138,4 +146,7 @@ def test_the_widest_rows_and_most_reads_fit(chip):
     most = {"value_dim": pallas_mosaic_tpu.MAX_VALUE_DIM, "reads": 2048, "tokens": 64}
     with jax.set_mesh(one_device(chip)):
         for operation in ("weighted_sum", "weights_gradient"):
-            compiled(pallas_mosaic_tpu, operation, num_slots=2**14, dtype="bfloat16", **most)
+            program = compiled(
+                pallas_mosaic_tpu, operation, num_slots=2**14, dtype="bfloat16", **most
+            )
+            assert program.memory_analysis().temp_size_in_bytes == 0

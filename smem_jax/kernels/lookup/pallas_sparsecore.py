@@ -9,7 +9,8 @@ end. The size of a window is what the chip's TileSpmem holds beside the rest, at
 
 The table stays in HBM in the layout that XLA gave it, and may have up to 16 GiB. The stream engine
 moves words of 32 bits, while two rows of bfloat16 share theirs: as in `pallas_mosaic_tpu`, pairs of
-rows are gathered and the half is picked in the subcore.
+rows are gathered and the half is picked in the subcore. Where the number of reads is filled up, the
+last read of a token is repeated with weight 0, so an infinite value in that row gives NaN.
 """
 
 import functools

@@ -1,18 +1,17 @@
 """Selection, lookup, gradient and update together: equal to the dense form, whatever the size."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import row_sparse
+from row_sparse import DOCUMENTS, RATE
 
 from smem_jax import scratch
-from smem_jax.kernels.lookup import lookup, lookup_with_delta
+from smem_jax.kernels.lookup import lookup
 from smem_jax.optim import mask_by_top_slots, row_adam, row_sgd
 
-_DOCUMENTS, _RATE = 9, 0.05
 _OPTIMIZERS = {
     "sgd": (row_sgd(), optax.identity()),
     "momentum": (row_sgd(0.9, "catch_up"), optax.trace(0.9)),
@@ -24,26 +23,9 @@ _OPTIMIZERS = {
 }
 
 
-def _sparse_step(optimizer, top_t):
-    @functools.partial(jax.jit, donate_argnums=(0, 1, 2))
-    def step(values, state, array, frequency, indices, weights, target):
-        selection, places, array = scratch.select(array, indices, frequency, _DOCUMENTS, top_t)
-
-        def loss(delta, weights):
-            looked_up = lookup_with_delta(values, delta, places, indices, weights)
-            return jnp.sum((looked_up - target) ** 2)
-
-        delta = jnp.zeros((top_t, values.shape[1]))
-        total, grads = jax.value_and_grad(loss, argnums=(0, 1))(delta, weights)
-        values, state = optimizer.update(values, state, selection.slots, grads[0], _RATE)
-        return values, state, array, (total, grads[1])
-
-    return step
-
-
 def _dense_step(direction, frequency, top_t):
-    mask = mask_by_top_slots(top_t, frequency, _DOCUMENTS)
-    optimizer = optax.chain(mask, direction, optax.scale(-_RATE), mask)
+    mask = mask_by_top_slots(top_t, frequency, DOCUMENTS)
+    optimizer = optax.chain(mask, direction, optax.scale(-RATE), mask)
 
     @jax.jit
     def step(values, state, indices, weights, target):
@@ -62,10 +44,10 @@ def test_fifty_steps_are_those_of_the_dense_masked_form(name):
     num_slots, width, top_t, shape = 60, 6, 7, (5, 8)
     rng = np.random.default_rng(0)
     optimizer, direction = _OPTIMIZERS[name]
-    frequency = jnp.asarray(rng.integers(0, _DOCUMENTS, num_slots), jnp.int32)
+    frequency = jnp.asarray(rng.integers(0, DOCUMENTS, num_slots), jnp.int32)
     start = jnp.asarray(rng.normal(size=(num_slots, width)), jnp.float32)
     dense_optimizer, dense_step = _dense_step(direction, frequency, top_t)
-    sparse_step = _sparse_step(optimizer, top_t)
+    sparse_step = row_sparse.sparse_step(optimizer, top_t)
     sparse = [jnp.array(start), optimizer.init(start), scratch.new(num_slots)]
     dense = [start, dense_optimizer.init(start)]
     for step in range(50):
@@ -82,24 +64,11 @@ def test_fifty_steps_are_those_of_the_dense_masked_form(name):
     assert top_t < changed.sum() <= num_slots
 
 
-def _compiled(num_slots, dtype, optimizer):
-    tokens, reads, width, top_t = 2048, 128, 256, 512
-    table = jax.ShapeDtypeStruct((num_slots, width), dtype)
-    arguments = (
-        table,
-        jax.eval_shape(optimizer.init, table),
-        jax.ShapeDtypeStruct((num_slots,), jnp.int32),
-        jax.ShapeDtypeStruct((num_slots,), jnp.int32),
-        jax.ShapeDtypeStruct((tokens, reads), jnp.int32),
-        jax.ShapeDtypeStruct((tokens, reads), jnp.float32),
-        jax.ShapeDtypeStruct((tokens, width), jnp.float32),
-    )
-    return _sparse_step(optimizer, top_t).lower(*arguments).compile()
-
-
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.uint16])
 def test_work_and_temporary_memory_do_not_know_the_number_of_slots(dtype):
-    small, large = (_compiled(num_slots, dtype, row_sgd()) for num_slots in (2**14, 2**22))
+    small, large = (
+        row_sparse.compiled(num_slots, dtype, row_sgd()) for num_slots in (2**14, 2**22)
+    )
     assert small.cost_analysis()["flops"] == large.cost_analysis()["flops"]
     memory = [program.memory_analysis() for program in (small, large)]
     assert memory[0].temp_size_in_bytes == memory[1].temp_size_in_bytes

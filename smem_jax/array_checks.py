@@ -47,7 +47,8 @@ def indices_below(name: str, indices: ArrayLike, limit: int) -> jax.Array:
     if indices.size == 0:
         raise InputError(f"{name} has shape {indices.shape}; at least one entry is right")
     if is_concrete(indices):
-        low, high = int(indices.min()), int(indices.max())
+        with jax.ensure_compile_time_eval():  # it may be closed over by something that is traced
+            low, high = int(indices.min()), int(indices.max())
         if low < 0 or high >= limit:
             raise InputError(
                 f"{name} of shape {indices.shape} ranges from {low} to {high}; "
@@ -66,16 +67,18 @@ def same_shape(name: str, array: ArrayLike, other: ArrayLike) -> jax.Array:
 def no_nan(name: str, array: ArrayLike) -> jax.Array:
     """The array, if its dtype is a real one and no concrete value of it is NaN."""
     array = _real(name, array)
-    if is_concrete(array) and jnp.isnan(array).any():
-        raise InputError(f"{name} of shape {array.shape} has NaN; real numbers are right")
+    with jax.ensure_compile_time_eval():
+        if is_concrete(array) and jnp.isnan(array).any():
+            raise InputError(f"{name} of shape {array.shape} has NaN; real numbers are right")
     return array
 
 
 def not_negative(name: str, array: ArrayLike) -> jax.Array:
     """The array, if no concrete value of it is NaN or below 0."""
     array = no_nan(name, array)
-    if is_concrete(array) and array.size and array.min() < 0:
-        raise InputError(f"{name} of shape {array.shape} has {array.min()}; 0 or more is right")
+    with jax.ensure_compile_time_eval():
+        if is_concrete(array) and array.size and array.min() < 0:
+            raise InputError(f"{name} of shape {array.shape} has {array.min()}; 0 or more is right")
     return array
 
 

@@ -168,6 +168,38 @@ def test_delta_of_zeros_changes_no_bit():
     np.testing.assert_array_equal(changed, jax.jit(lookup)(values, indices, weights))
 
 
+def test_a_single_read_whose_place_is_a_constant_has_its_gradient():
+    # XLA knows the number of reads then, and simplifies the loop over them.
+    weights, zero = jnp.full((1, 1), 2.0), np.zeros((1, 1), np.int32)
+    grad = jax.jit(jax.grad(lambda values: lookup(values, zero, weights).sum()))(jnp.ones((3, 2)))
+    np.testing.assert_array_equal(grad, [[2, 2], [0, 0], [0, 0]])
+
+
+def test_an_infinite_row_does_not_spoil_the_gradient_of_others():
+    values = jnp.ones((3, 1)).at[0].set(jnp.inf)
+    indices, places = jnp.array([[0], [1]]), jnp.array([[1], [0]])
+    _, pullback = jax.vjp(
+        lambda delta, weights: lookup_with_delta(values, delta, places, indices, weights),
+        jnp.zeros((1, 1)),
+        jnp.ones((2, 1)),
+    )
+    delta_grad, weights_grad = pullback(jnp.array([[0.0], [3.0]]))
+    assert jnp.isnan(weights_grad[0, 0])
+    np.testing.assert_array_equal(delta_grad, [[3.0]])
+
+
+def test_arrays_closed_over_by_a_traced_function_are_checked_like_others():
+    values, indices, weights = _batched((4, 3))
+    expected = lookup(values, indices, weights)
+    for summed in (
+        jax.jit(lambda weights: lookup(values, indices, weights))(weights),
+        jax.jit(lambda indices: lookup(values, indices, weights))(indices),
+    ):
+        np.testing.assert_allclose(summed, expected, rtol=1e-5, atol=1e-6)
+    with pytest.raises(InputError, match="ranges from 40 to 79"):
+        jax.jit(lambda w: lookup(values, jnp.array([[40, 79]]), w))(weights[:1, :2])
+
+
 def test_the_table_has_no_gradient_beside_a_delta():
     values, indices, weights = _batched((2, 3, 7))
     places = slots.places(jnp.arange(6), indices)
@@ -321,6 +353,7 @@ def _with_delta(delta=(3, 2), places=((0, 3),), dtype=jnp.float32):
         (lambda: lookup(_VALUES, _INDICES, _WEIGHTS * jnp.nan), r"weights of shape \(1, 2\) has N"),
         (lambda: lookup(_VALUES, jnp.array(1), jnp.array(1.0)), r"both \[\.\.\., k\]"),
         (lambda: lookup(_VALUES, _INDICES, _WEIGHTS, "cuda"), "implementation='cuda'; one of"),
+        (lambda: _with_delta(delta=(0, 2)), r"delta is float32 of shape \(0, 2\)"),
         (lambda: _with_delta(delta=(3, 5)), r"delta is float32 of shape \(3, 5\); float32 \[top_t"),
         (lambda: _with_delta(dtype=jnp.bfloat16), "delta is bfloat16"),
         (lambda: _with_delta(places=((0, 4),)), r"places .* 0 to 4; 0 to 3 is right"),

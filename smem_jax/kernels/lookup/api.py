@@ -18,7 +18,7 @@ def lookup(
     """sum_k weights[..., k] * values[indices[..., k]].
 
     Computes in float32 whatever the storage type, and has gradients for `values` (dense) and
-    `weights`. No backend but 'base' makes the [..., k, value_dim] array of rows.
+    `weights`, in reverse mode. No backend but 'base' makes the [..., k, value_dim] array of rows.
 
     Args:
       values: [num_slots, value_dim], any floating dtype, or uint16 of `smem_jax.bits`.
@@ -35,7 +35,8 @@ def lookup(
 
     Raises:
       InputError: for ranks, dtypes or shapes that do not fit, indices out of range, and a forced
-        implementation that cannot run them.
+        implementation that cannot run these (whether this machine has its hardware is not asked,
+        since a program may be made for another).
     """
     indices = _checked(values, indices, weights)
     run = _operations(implementation, values, indices)
@@ -74,7 +75,8 @@ def lookup_with_delta(
       InputError: as for `lookup`, and for a delta or places that do not fit.
     """
     indices = _checked(values, indices, weights)
-    if jnp.ndim(delta) != 2 or delta.shape[1] != values.shape[1] or delta.dtype != jnp.float32:
+    fits = jnp.ndim(delta) == 2 and delta.shape[0] and delta.shape[1] == values.shape[1]
+    if not fits or delta.dtype != jnp.float32:
         raise InputError(
             f"delta is {delta.dtype} of shape {delta.shape}; float32 [top_t, {values.shape[1]}] is "
             "right"

@@ -83,14 +83,22 @@ def _delta_backward(run, saved, cotangent):
             jnp.any(delta != 0), of_delta, lambda: jnp.zeros_like(weights_gradient)
         )
     if delta_gradient is not None and weights_gradient is not None:
-        # So that the update of the rows, in the buffer of the table, waits for all that is read
-        # from the table: XLA would order them by a copy of it.
-        is_bad = jnp.isnan(weights_gradient[0, 0])
-        delta_gradient = jnp.where(is_bad, jnp.nan, delta_gradient)
+        delta_gradient *= _one_after(weights_gradient)
     return None, delta_gradient, _no_gradient(places), _no_gradient(indices), weights_gradient
 
 
 lookup_with_delta.defvjp(_delta_forward, _delta_backward, symbolic_zeros=True)
+
+
+def _one_after(array: jax.Array) -> jax.Array:
+    """1.0, but not before `array` has been computed.
+
+    So that the update of the rows, which is written into the buffer of the table, waits for all
+    that is read from there: XLA would order the two by a copy of the table. A barrier is gone by
+    the time that it does so.
+    """
+    sign = jax.lax.bitcast_convert_type(array[0, 0], jnp.uint32) >> 31
+    return jnp.minimum(1 + sign, 1).astype(jnp.float32)
 
 
 def _wanted(argument: Any) -> tuple[()] | None:

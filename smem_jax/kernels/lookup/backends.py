@@ -83,12 +83,20 @@ def platform_order() -> tuple[Implementation, ...]:
     program is compiled ahead of time).
     """
     of_mesh = getattr(jax.sharding.get_abstract_mesh(), "abstract_device", None)
-    device = of_mesh or jax.devices()[0]
-    if device.platform == "tpu":
+    platform = of_mesh.platform if of_mesh else _default_device().platform
+    if platform == "tpu":
         return ("pallas_mosaic_tpu",)
-    if device.platform == "gpu" and float(getattr(device, "compute_capability", 0)) >= 8.0:
+    if platform == "gpu" and compute_capability() >= 8.0:
         return ("pallas_triton",)
     return ()
+
+
+def compute_capability() -> float:
+    """Of this machine's first GPU, such as 9.0 for Hopper; 0 where there is none of NVIDIA's."""
+    try:
+        return float(jax.devices("gpu")[0].compute_capability)
+    except (RuntimeError, AttributeError, ValueError):
+        return 0.0
 
 
 def load(name: Implementation) -> ModuleType:
@@ -100,6 +108,13 @@ def load(name: Implementation) -> ModuleType:
 def log_fallback(name: str, reason: str) -> None:
     """Says once for each reason why a backend of this platform is passed over."""
     _logger.warning("lookup: %s is passed over: %s", name, reason)
+
+
+def _default_device() -> jax.Device:
+    device = getattr(jax.config, "jax_default_device", None)
+    if device is None:
+        return jax.devices()[0]
+    return jax.devices(device)[0] if isinstance(device, str) else device
 
 
 def _is_partitioned() -> bool:

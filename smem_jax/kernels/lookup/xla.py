@@ -113,11 +113,15 @@ def rows_gradient(
     numbers = jnp.full(size, places.size, jnp.int32)
     numbers = numbers.at[goes_to].set(jnp.arange(places.size, dtype=jnp.int32), mode="drop")
 
+    # Counted by ones: of a loop that goes in larger steps to a known end of 1, XLA makes none.
+    num_chunks = -(-ends[-1] // _SHARES_AT_A_TIME)
+
     def more(state):
-        return state[0] < ends[-1]
+        return state[0] < num_chunks
 
     def add(state):
-        start, total = state
+        chunk, total = state
+        start = chunk * _SHARES_AT_A_TIME
         some = jax.lax.dynamic_slice_in_dim(numbers, start, _SHARES_AT_A_TIME)
         of_none = some == places.size
         some = jnp.where(of_none, 0, some)
@@ -126,7 +130,7 @@ def rows_gradient(
         total = jax.lax.platform_dependent(
             total, rows, shares, cpu=add_one_by_one, default=add_by_segment
         )
-        return start + _SHARES_AT_A_TIME, total
+        return chunk + 1, total
 
     total = jnp.zeros((num_rows, cotangent.shape[1]), jnp.float32)
     return jax.lax.while_loop(more, add, (jnp.int32(0), total))[1]

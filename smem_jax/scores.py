@@ -40,6 +40,8 @@ def tf_idf(counts: ArrayLike, document_frequency: ArrayLike, num_documents: Arra
 def term_frequency(counts: ArrayLike) -> jax.Array:
     """The share of each slot in the reads of the batch, float32; zeros where nothing was read."""
     counts = not_negative("counts", counts)
+    if jnp.issubdtype(counts.dtype, jnp.floating):
+        counts = counts.astype(jnp.float32)  # in which their sum has room
     return counts.astype(jnp.float32) / jnp.maximum(counts.sum(), 1).astype(jnp.float32)
 
 
@@ -64,7 +66,8 @@ def kl_share(
     """
     total = _checked_total(background_total)
     share = term_frequency(counts)
-    background = (1 + integers("document_frequency", document_frequency)) / total
+    frequency = integers("document_frequency", document_frequency).astype(jnp.float32)
+    background = (1 + frequency) / total
     return jnp.where(share > 0, share * jnp.log(share / background), 0)
 
 
@@ -96,16 +99,17 @@ def check_documents(
     document_frequency: jax.Array, num_documents: ArrayLike, name: str = "document_frequency"
 ) -> None:
     """Raises InputError for a frequency that so many background batches cannot have."""
-    if is_concrete(num_documents) and num_documents < 1:  # type: ignore[operator]
-        raise InputError(f"num_documents={num_documents}; at least 1 is right (or mode='tf')")
-    if not is_concrete(document_frequency, num_documents) or not document_frequency.size:
-        return
-    low, high = document_frequency.min(), document_frequency.max()
-    if low < 0 or high > num_documents:
-        raise InputError(
-            f"{name} of shape {document_frequency.shape} ranges from {low} to {high}; "
-            f"0 to num_documents={num_documents} is right"
-        )
+    with jax.ensure_compile_time_eval():
+        if is_concrete(num_documents) and num_documents < 1:  # type: ignore[operator]
+            raise InputError(f"num_documents={num_documents}; at least 1 is right (or mode='tf')")
+        if not is_concrete(document_frequency, num_documents) or not document_frequency.size:
+            return
+        low, high = document_frequency.min(), document_frequency.max()
+        if low < 0 or high > num_documents:
+            raise InputError(
+                f"{name} of shape {document_frequency.shape} ranges from {low} to {high}; "
+                f"0 to num_documents={num_documents} is right"
+            )
 
 
 def _checked_total(background_total: ArrayLike) -> jax.Array:
@@ -113,6 +117,7 @@ def _checked_total(background_total: ArrayLike) -> jax.Array:
         raise InputError(
             f"background_total has shape {jnp.shape(background_total)}; a scalar is right"
         )
-    if is_concrete(background_total) and not background_total > 0:  # type: ignore[operator]
-        raise InputError(f"background_total={background_total}; a number above 0 is right")
+    with jax.ensure_compile_time_eval():
+        if is_concrete(background_total) and not background_total > 0:  # type: ignore[operator]
+            raise InputError(f"background_total={background_total}; a number above 0 is right")
     return jnp.asarray(background_total, jnp.float32)

@@ -88,3 +88,11 @@ def test_bad_input_is_named(call, message):
     with pytest.raises(InputError, match=message) as error:
         call()
     assert "\n" not in str(error.value)
+
+
+def test_narrow_dtypes_do_not_overflow():
+    counts = np.array([60_000, 30_000], np.float16)
+    np.testing.assert_allclose(scores.term_frequency(counts), [2 / 3, 1 / 3], rtol=1e-3)
+    frequency = np.array([255, 3], np.uint8)
+    narrow = scores.kl_share(np.ones(2), frequency, 300.0)
+    np.testing.assert_allclose(narrow, scores.kl_share(np.ones(2), frequency.astype(int), 300.0))

@@ -83,13 +83,12 @@ def row_sgd(momentum: float = 0.0, missed: Missed = "lazy") -> RowOptimizer:
       :func:`smem_jax.optim.mask_by_top_slots` : The dense form, for any optax optimizer.
     """
     _check("momentum", momentum)
-    if momentum == 0:
-        return by_row(optax.identity())
 
     def catch_up(state: optax.TraceState, steps: jax.Array) -> optax.TraceState:
         return optax.TraceState(state.trace * momentum**steps)
 
-    return by_row(optax.trace(momentum), _if_wanted(missed, catch_up))
+    wanted = _if_wanted(missed, catch_up)
+    return by_row(optax.trace(momentum), wanted) if momentum else by_row(optax.identity())
 
 
 def row_adam(
@@ -141,9 +140,8 @@ def by_row(
             raise InputError(
                 f"values has shape {jnp.shape(values)}; [num_slots, value_dim] is right"
             )
-        like = jax.ShapeDtypeStruct(values.shape, jnp.float32)
-        shapes = jax.eval_shape(jax.vmap(inner.init), like)
-        rows = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        # Jitted, so that no float32 copy of the table is made for states that do not look at it.
+        rows = jax.jit(lambda values: jax.vmap(inner.init)(bits.decode(values)))(values)
         last = jnp.zeros(values.shape[0], jnp.int32) if catch_up else None
         return RowState(rows, last, jnp.zeros((), jnp.int32))
 

@@ -133,6 +133,15 @@ def test_any_optax_transformation_goes_by_row():
     np.testing.assert_array_equal(values[:, 0], [1, 1, 1.5, 1])
 
 
+def test_a_row_starts_as_the_transformation_says():
+    inner, row = optax.scale_by_rss(0.1), jnp.array([2.0, 3.0])
+    expected, _ = inner.update(row, inner.init(row))
+    optimizer = by_row(inner)
+    values = jnp.zeros((3, 2))
+    values, _ = optimizer.update(values, optimizer.init(values), jnp.array([1]), row[None], 1.0)
+    np.testing.assert_allclose(values[1], -expected, rtol=1e-6)
+
+
 def test_it_maps_over_seeds():
     optimizer = row_adam()
     values = jnp.arange(12.0).reshape(2, 3, 2)
@@ -176,6 +185,7 @@ def test_a_step_that_donates_copies_neither_table_nor_state(name, dtype):
         (lambda: row_sgd(1.0), "momentum=1.0"),
         (lambda: row_adam(b2=-0.1), "b2=-0.1"),
         (lambda: row_adam(missed="skip"), "missed='skip'; 'lazy' or 'catch_up'"),
+        (lambda: row_sgd(missed="skip"), "missed='skip'; 'lazy' or 'catch_up'"),
         (lambda: row_sgd().init(jnp.ones(3)), r"values has shape \(3,\)"),
         (
             lambda: row_sgd().update(

@@ -38,7 +38,6 @@ def train(
     optimizer = row_optimizer(config)
     table = memory_layer(model, config.memory.block).table.values[...]
     values = table[prepared.working.slots].astype(jnp.float32)
-    huge_pages.use_for(values)
     top_t = c.top_t
     if c.selection == "read":
         m = config.memory
@@ -52,6 +51,7 @@ def train(
     ordinary = jax.tree.map(jnp.asarray, prepared.ordinary)
     with TrainCheckpoints(workdir) as checkpoints:
         first, state = checkpoints.restore(state)
+        huge_pages.use_for(state.values)
         with MetricsWriter(workdir, first) as metrics:
             progress = tqdm.trange(first, c.steps, desc="teaching", initial=first, total=c.steps)
             for step in progress:

@@ -34,7 +34,7 @@ def run(model: Transformer, block: int, tokens: np.ndarray, description: str | N
     `description` stands before the progress bar, which long work shows; None leaves it out.
     """
     num_rows, seq = tokens.shape
-    batch = max(1, _TOKENS_AT_A_TIME // seq)
+    batch = min(max(1, _TOKENS_AT_A_TIME // seq), num_rows)
     graphdef, state = nnx.split(model)
     residual = np.empty((num_rows, seq, model.config.embed_dim), np.float32)
     hidden = np.empty_like(residual)
@@ -67,6 +67,7 @@ def reads(
     Both are [..., num_heads * top_k].
     """
     flat = hidden.reshape(-1, hidden.shape[-1])
+    tokens_at_a_time = min(tokens_at_a_time, len(flat))
     graphdef, state = nnx.split(layer)
     parts = []
     for start in range(0, len(flat), tokens_at_a_time):

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything that wants an NVIDIA GPU, in one call of at most eight minutes: first whether the
-# results are right, then what they take. Wants jax with CUDA, flax, optax, numpy and, to compare
-# with, torch; hypothesis and pytest are not needed.
+# results are right, then what they take. Wants jax with CUDA, optax, numpy and, to compare with,
+# torch; nothing of this project has to be installed.
 #
 #     bash benchmarks/gpu.sh [OUTPUT_FOLDER]    # benchmarks/results/ unless given
 #
@@ -12,6 +12,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 OUTPUT=${1:-benchmarks/results}
 PYTHON=${PYTHON:-python3}
 mkdir -p "$OUTPUT"
+export CUDA_VISIBLE_DEVICES=${CUDA_VISIBLE_DEVICES:-0}
 export XLA_PYTHON_CLIENT_MEM_FRACTION=0.6  # PyTorch wants some, too
 deadline=$((SECONDS + 470))
 status=0

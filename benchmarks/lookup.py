@@ -12,6 +12,7 @@ all rows read (`sparse=True`).
 import argparse
 import functools
 import statistics
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -33,6 +34,7 @@ _COLUMNS = {
     "of_copy_bandwidth": ".2f",
 }
 _CHOSEN = 512
+_BYTES = {"float32": 4, "bfloat16": 2}
 
 
 def main() -> None:
@@ -43,8 +45,8 @@ def main() -> None:
     parser.add_argument("--value-dim", type=int, default=1024 if on_gpu else 256)
     parser.add_argument("--tokens", type=int, default=8192 if on_gpu else 2048)
     parser.add_argument("--reads", type=int, default=128)
-    parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
-    parser.add_argument("--implementations", nargs="+", default=_implementations())
+    parser.add_argument("--dtypes", nargs="+", choices=_BYTES, default=list(_BYTES))
+    parser.add_argument("--implementations", nargs="+", default=timing.implementations())
     parser.add_argument("--small-pages", action="store_true", help="no huge pages on a CPU")
     parser.add_argument("--rounds", type=int, default=21)
     parser.add_argument("--output", type=Path)
@@ -55,8 +57,8 @@ def main() -> None:
     rows = []
     for dtype in args.dtypes:
         calls = _ours(args, dtype) | (_torch(torch, args, dtype) if torch else {})
-        size = {"float32": 4, "bfloat16": 2}[dtype]
-        read = args.tokens * args.reads * args.value_dim * size
+        read = args.tokens * args.reads * args.value_dim * _BYTES[dtype]
+        calls = {key: call for key, call in calls.items() if _runs(key, call)}
         for (op, name), seconds in timing.interleaved(calls, args.rounds).items():
             median = statistics.median(seconds)
             rows.append(
@@ -74,29 +76,37 @@ def main() -> None:
     timing.ratio_to(rows, "ratio_to_pytorch", "pytorch", ("op", "dtype"))
     timing.show(rows, _COLUMNS)
     print(f"a copy reads and writes {bandwidth:.3g} bytes per second")
-    sizes = {name: getattr(args, name) for name in ("num_slots", "value_dim", "tokens", "reads")}
-    timing.write("lookup", rows, args.output, sizes=sizes, copy_bytes_per_second=bandwidth)
+    timing.write("lookup", rows, args.output, sizes=_sizes(args), copy_bytes_per_second=bandwidth)
 
 
-def _implementations() -> list[str]:
-    """Those of this platform, the forced ones of its chips included, and the plain form."""
-    families = {"gpu": ["pallas_triton", "pallas_mosaic_gpu"], "tpu": ["pallas_mosaic_tpu"]}
-    return [*families.get(jax.default_backend(), []), "xla", "base"]
+def _runs(key: tuple[str, str], call: Callable) -> bool:
+    """Whether a call does not fail: one that does is not to hide what the others take."""
+    try:
+        call()
+    except Exception as error:
+        print(*key, "failed:", str(error)[:300])
+        return False
+    return True
 
 
-def _arrays(args, dtype):
+def _sizes(args) -> dict[str, int]:
+    return {name: getattr(args, name) for name in ("num_slots", "value_dim", "tokens", "reads")}
+
+
+@functools.cache
+def _arrays(num_slots, value_dim, tokens, reads):
     """Values, indices, weights and cotangent as numpy arrays; the same for all."""
     rng = np.random.default_rng(0)
     return (
-        rng.standard_normal((args.num_slots, args.value_dim), np.float32),
-        rng.integers(0, args.num_slots, (args.tokens, args.reads), np.int32),
-        rng.random((args.tokens, args.reads), np.float32),
-        rng.standard_normal((args.tokens, args.value_dim), np.float32),
+        rng.standard_normal((num_slots, value_dim), np.float32),
+        rng.integers(0, num_slots, (tokens, reads), np.int32),
+        rng.random((tokens, reads), np.float32),
+        rng.standard_normal((tokens, value_dim), np.float32),
     )
 
 
 def _ours(args, dtype) -> dict:
-    values, indices, weights, cotangent = map(jnp.asarray, _arrays(args, dtype))
+    values, indices, weights, cotangent = map(jnp.asarray, _arrays(*_sizes(args).values()))
     values = jax.block_until_ready(values.astype(dtype))
     if not args.small_pages:
         huge_pages.use_for(values)
@@ -136,7 +146,7 @@ def _torch(torch, args, dtype) -> dict:
     embedding_bag = torch.nn.functional.embedding_bag
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = getattr(torch, dtype)
-    arrays = map(torch.from_numpy, _arrays(args, dtype))
+    arrays = map(torch.from_numpy, _arrays(*_sizes(args).values()))
     values, indices, weights, cotangent = (array.to(device) for array in arrays)
     values, weights, cotangent = (array.to(dtype) for array in (values, weights, cotangent))
     values.requires_grad_()

@@ -92,6 +92,7 @@ def _over_sizes(args) -> list[dict]:
             row["beyond_table"] = steps[row["num_slots"]][1] / table_bytes
         timing.show(part, _COLUMNS)
         rows += part
+        del steps, calls  # and with them the tables
     return rows
 
 

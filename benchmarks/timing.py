@@ -12,7 +12,17 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import tqdm
+
+try:
+    from tqdm import trange
+except ImportError:  # not everywhere where there is a GPU
+
+    def trange(number, **_):
+        """Without a progress bar."""
+        return range(number)
+
+
+from smem_jax.kernels.lookup import backends
 
 RESULTS = Path(__file__).resolve().parent / "results"
 
@@ -28,7 +38,7 @@ def interleaved(calls: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str
     order = random.Random(0)
     for call in calls.values():
         call()
-    for _ in tqdm.trange(rounds, desc="timing", delay=2, leave=False):
+    for _ in trange(rounds, desc="timing", delay=2, leave=False):
         for name in order.sample(list(calls), len(calls)):
             calls[name]()
             started = time.perf_counter()
@@ -66,6 +76,14 @@ def machine() -> dict[str, Any]:
     except ImportError:
         return found
     return found | {"torch": torch.__version__, "torch_threads": torch.get_num_threads()}
+
+
+def implementations() -> list[str]:
+    """Backends of the lookup that this machine can run, the plain form last."""
+    found = {"gpu": ["pallas_triton"], "tpu": ["pallas_mosaic_tpu"]}.get(jax.default_backend(), [])
+    if backends.compute_capability() >= 9.0:
+        found.append("pallas_mosaic_gpu")
+    return [*found, "xla", "base"]
 
 
 def torch_or_none():

@@ -190,14 +190,14 @@ def test_an_infinite_row_does_not_spoil_the_gradient_of_others():
 
 def test_arrays_closed_over_by_a_traced_function_are_checked_like_others():
     values, indices, weights = _batched((4, 3))
-    expected = lookup(values, indices, weights)
+    expected, beyond = lookup(values, indices, weights), jnp.array([[40, 79]])
     for summed in (
         jax.jit(lambda weights: lookup(values, indices, weights))(weights),
         jax.jit(lambda indices: lookup(values, indices, weights))(indices),
     ):
         np.testing.assert_allclose(summed, expected, rtol=1e-5, atol=1e-6)
     with pytest.raises(InputError, match="ranges from 40 to 79"):
-        jax.jit(lambda w: lookup(values, jnp.array([[40, 79]]), w))(weights[:1, :2])
+        jax.jit(lambda weights: lookup(values, beyond, weights))(weights[:1, :2])
 
 
 def test_the_table_has_no_gradient_beside_a_delta():

@@ -44,6 +44,7 @@ def test_step(tmp_path):
     assert all(row["ratio_to_smallest"] > 0 for row in over_sizes)
 
 
+@pytest.mark.slow
 def test_gpu_check(tmp_path):
     arguments = ("--implementations", "xla", "base", "--without-large")
     rows = _rows(tmp_path, "gpu_check", *arguments)

@@ -24,9 +24,16 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("optimizer", [row_sgd(), row_adam()], ids=["sgd", "adam"])
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-@pytest.mark.parametrize("topology", ["v5p:2x2x1", "v6e:2x2"])
+@pytest.mark.parametrize(
+    ("topology", "dtype", "optimizer"),
+    [
+        ("v5p:2x2x1", jnp.float32, row_adam()),
+        ("v5p:2x2x1", jnp.bfloat16, row_sgd()),
+        ("v6e:2x2", jnp.float32, row_sgd()),
+        ("v6e:2x2", jnp.bfloat16, row_adam()),
+    ],
+    ids=["v5p-float32-adam", "v5p-bfloat16-sgd", "v6e-float32-sgd", "v6e-bfloat16-adam"],
+)
 def test_the_table_is_read_by_the_kernel_and_written_in_place(topology, dtype, optimizer):
     found = topologies.get_topology_desc(platform="tpu", topology_name=topology)
     mesh, num_slots = Mesh(np.array(found.devices[:1]), ("device",)), 2**20

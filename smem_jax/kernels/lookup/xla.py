@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from smem_jax import bits
 
-# Rows that the weighted sum adds in one iteration, measured on x86 (benchmarks/lookup.py).
+# Rows that the weighted sum adds in one iteration: of 8 to 128, the fastest on an x86 server.
 _READS_AT_A_TIME = 16
 # Columns of one gather in the gradient of the weights, and of the gathers of one iteration.
 _LANES, _COLUMNS = 16, 256

@@ -21,6 +21,7 @@ from flax import nnx
 from smem_jax.errors import InputError
 from smem_jax.kernels.lookup import lookup
 from smem_jax.memory import product_keys
+from smem_jax.sharding import axes, table_layout
 
 _STORAGE = ("float32", "bfloat16")
 
@@ -111,8 +112,7 @@ class ValueTable(nnx.Module):
         std = config.row_dim**-0.5
         self.values = nnx.Param(
             (std * jax.random.normal(rngs.params(), shape)).astype(config.values_dtype),
-            out_sharding=("slots", "value"),
-            eager_sharding=False,
+            **axes("slots", "value"),
         )
 
 
@@ -131,6 +131,7 @@ class MemoryLayer(nnx.Module):
             c.input_dim,
             c.num_heads * c.key_dim,
             kernel_init=nnx.initializers.xavier_uniform(),
+            kernel_metadata=axes("embed", None),
             rngs=rngs,
         )
         bound = c.key_dim**-0.5
@@ -145,10 +146,24 @@ class MemoryLayer(nnx.Module):
         self.table = ValueTable(c, rngs=rngs) if table is None else table
         normal = nnx.initializers.normal(c.output_dim**-0.5)
         self.gate: nnx.Linear | None = nnx.data(
-            nnx.Linear(c.input_dim, c.row_dim, kernel_init=normal, rngs=rngs) if c.gate else None
+            nnx.Linear(
+                c.input_dim,
+                c.row_dim,
+                kernel_init=normal,
+                kernel_metadata=axes("embed", None),
+                rngs=rngs,
+            )
+            if c.gate
+            else None
         )
         self.output: nnx.Linear | None = nnx.data(
-            nnx.Linear(c.row_dim, c.output_dim, kernel_init=normal, rngs=rngs)
+            nnx.Linear(
+                c.row_dim,
+                c.output_dim,
+                kernel_init=normal,
+                kernel_metadata=axes(None, "embed"),
+                rngs=rngs,
+            )
             if c.output_projection
             else None
         )
@@ -185,7 +200,8 @@ class MemoryLayer(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [..., input_dim] to [..., output_dim]."""
         indices, weights = self.read(x)
-        return self.write_out(lookup(self.table.values[...], indices, weights), x)
+        values = self.table.values[...]
+        return self.write_out(lookup(values, indices, weights, layout=table_layout()), x)
 
     @classmethod
     def from_published(cls, arrays: Mapping[str, Any], config: MemoryConfig) -> "MemoryLayer":

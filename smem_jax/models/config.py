@@ -28,7 +28,11 @@ class RopeScaling:
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """Sizes of a decoder-only transformer of the Llama family (RMSNorm, RoPE, SwiGLU, GQA)."""
+    """Sizes of a decoder-only transformer of the Llama family (RMSNorm, RoPE, SwiGLU, GQA).
+
+    `params_dtype` is how weights are stored, `compute_dtype` what the activations are and what
+    matrices are multiplied in: 'float32' or 'bfloat16'.
+    """
 
     vocab_size: int
     num_blocks: int
@@ -42,6 +46,8 @@ class ModelConfig:
     norm_epsilon: float = 1e-5
     tied_embeddings: bool = True
     max_positions: int = 2048
+    params_dtype: str = "float32"
+    compute_dtype: str = "float32"
 
     def __post_init__(self):
         if self.num_heads % self.num_kv_heads:
@@ -50,3 +56,6 @@ class ModelConfig:
             )
         if self.head_dim % 2:
             raise ValueError(f"head_dim={self.head_dim} must be even for rotary embeddings")
+        for name in ("params_dtype", "compute_dtype"):
+            if getattr(self, name) not in ("float32", "bfloat16"):
+                raise ValueError(f"{name}={getattr(self, name)!r} must be 'float32' or 'bfloat16'")

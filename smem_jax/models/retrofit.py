@@ -53,18 +53,23 @@ def retrofit(
     Raises:
       InputError: for a block that the model does not have or that is named twice.
     """
-    count = model.config.num_blocks
-    wrong = [b for b in blocks if not 0 <= b < count]
-    if wrong or len(set(blocks)) != len(blocks) or not blocks:
-        raise InputError(
-            f"memory blocks {list(blocks)} must be different numbers from 0 to {count - 1}"
-        )
+    if not blocks:
+        raise InputError("memory blocks [] must have at least one block")
+    check_blocks(blocks, model.config.num_blocks)
     table = None
     for number in blocks:
         layer = MemoryLayer(config, table=table, rngs=nnx.Rngs(number))
         layer.table.values[...] = jnp.zeros_like(layer.table.values[...])
         table = layer.table if shared_values else None
         attach(model.blocks[number], layer, placement)
+
+
+def check_blocks(blocks: Sequence[int], num_blocks: int) -> None:
+    """Raises InputError unless `blocks` are different blocks of a model with `num_blocks`."""
+    if any(not 0 <= block < num_blocks for block in blocks) or len(set(blocks)) != len(blocks):
+        raise InputError(
+            f"memory blocks {list(blocks)} must be different numbers from 0 to {num_blocks - 1}"
+        )
 
 
 def memory_layer(model: Transformer, block: int) -> MemoryLayer:

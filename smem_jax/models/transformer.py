@@ -16,6 +16,7 @@ from flax import nnx
 from smem_jax.memory.layer import MemoryLayer
 from smem_jax.models import rope
 from smem_jax.models.config import ModelConfig
+from smem_jax.sharding import axes, constrain, gathered
 
 
 class KVCache(NamedTuple):
@@ -37,22 +38,25 @@ class Attention(nnx.Module):
     """Causal grouped-query attention with rotary positions."""
 
     def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
-        def linear(features_in: int, features_out: int) -> nnx.Linear:
-            return nnx.Linear(features_in, features_out, use_bias=False, rngs=rngs)
-
+        c = config
         self.config = config
-        self.query = linear(config.embed_dim, config.num_heads * config.head_dim)
-        self.key = linear(config.embed_dim, config.num_kv_heads * config.head_dim)
-        self.value = linear(config.embed_dim, config.num_kv_heads * config.head_dim)
-        self.out = linear(config.num_heads * config.head_dim, config.embed_dim)
+        self.query = _linear(c, c.embed_dim, c.num_heads * c.head_dim, ("embed", "heads"), rngs)
+        self.key = _linear(c, c.embed_dim, c.num_kv_heads * c.head_dim, ("embed", "heads"), rngs)
+        self.value = _linear(c, c.embed_dim, c.num_kv_heads * c.head_dim, ("embed", "heads"), rngs)
+        self.out = _linear(c, c.num_heads * c.head_dim, c.embed_dim, ("heads", "embed"), rngs)
 
     def __call__(
-        self, x: jax.Array, positions: jax.Array, cache: KVCache | None = None
+        self,
+        x: jax.Array,
+        positions: jax.Array,
+        cache: KVCache | None = None,
+        segments: jax.Array | None = None,
     ) -> tuple[jax.Array, KVCache | None]:
         """Maps [batch, seq, embed_dim] to the same shape.
 
         With a cache, keys and values are written at `positions` int32 [batch, seq] and every cached
-        position up to a query's own is read; without one, the sequence attends to itself.
+        position up to a query's own is read; without one, the sequence attends to itself. Where
+        `segments` int32 [batch, seq] are given, each token attends to those of its own segment.
         """
         freqs = rope.frequencies(self.config)
         heads = (*x.shape[:2], -1, self.config.head_dim)
@@ -60,7 +64,10 @@ class Attention(nnx.Module):
         key = rope.rotate(self.key(x).reshape(heads), positions, freqs)
         value = self.value(x).reshape(heads)
         if cache is None:
-            mixed = jax.nn.dot_product_attention(query, key, value, is_causal=True)
+            mask = None
+            if segments is not None:
+                mask = (segments[:, :, None] == segments[:, None])[:, None]  # [batch, 1, seq, seq]
+            mixed = jax.nn.dot_product_attention(query, key, value, mask=mask, is_causal=True)
         else:
             rows = jnp.arange(x.shape[0])[:, None]
             cache = KVCache(
@@ -77,9 +84,9 @@ class FeedForward(nnx.Module):
     """SwiGLU: (silu(x Wgate) * x Wup) Wdown."""
 
     def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
-        self.gate = nnx.Linear(config.embed_dim, config.ffn_dim, use_bias=False, rngs=rngs)
-        self.up = nnx.Linear(config.embed_dim, config.ffn_dim, use_bias=False, rngs=rngs)
-        self.down = nnx.Linear(config.ffn_dim, config.embed_dim, use_bias=False, rngs=rngs)
+        self.gate = _linear(config, config.embed_dim, config.ffn_dim, ("embed", "ffn"), rngs)
+        self.up = _linear(config, config.embed_dim, config.ffn_dim, ("embed", "ffn"), rngs)
+        self.down = _linear(config, config.ffn_dim, config.embed_dim, ("ffn", "embed"), rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [..., embed_dim] to the same shape."""
@@ -93,22 +100,25 @@ class Block(nnx.Module):
     """
 
     def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
-        width, epsilon = config.embed_dim, config.norm_epsilon
-        self.attention_norm = nnx.RMSNorm(width, epsilon=epsilon, rngs=rngs)
+        self.attention_norm = _norm(config, rngs)
         self.attention = Attention(config, rngs=rngs)
-        self.ffn_norm = nnx.RMSNorm(width, epsilon=epsilon, rngs=rngs)
+        self.ffn_norm = _norm(config, rngs)
         self.ffn: FeedForward | None = nnx.data(FeedForward(config, rngs=rngs))
         self.memory: MemoryLayer | None = nnx.data(None)
 
     def before_memory(
-        self, x: jax.Array, positions: jax.Array, cache: KVCache | None = None
+        self,
+        x: jax.Array,
+        positions: jax.Array,
+        cache: KVCache | None = None,
+        segments: jax.Array | None = None,
     ) -> tuple[jax.Array, jax.Array, KVCache | None]:
         """All of the block that a memory layer does not touch.
 
         Returns the residual stream with attention and feed-forward added, the normalised hidden
         state that a memory layer reads (both [batch, seq, embed_dim]), and the cache.
         """
-        mixed, cache = self.attention(self.attention_norm(x), positions, cache)
+        mixed, cache = self.attention(self.attention_norm(x), positions, cache, segments)
         x = x + mixed
         hidden = self.ffn_norm(x)
         if self.ffn is not None:
@@ -116,12 +126,16 @@ class Block(nnx.Module):
         return x, hidden, cache
 
     def __call__(
-        self, x: jax.Array, positions: jax.Array, cache: KVCache | None = None
+        self,
+        x: jax.Array,
+        positions: jax.Array,
+        cache: KVCache | None = None,
+        segments: jax.Array | None = None,
     ) -> tuple[jax.Array, KVCache | None]:
         """Maps [batch, seq, embed_dim] to the same shape."""
-        x, hidden, cache = self.before_memory(x, positions, cache)
+        x, hidden, cache = self.before_memory(x, positions, cache, segments)
         if self.memory is not None:
-            x = x + self.memory(hidden)
+            x = x + self.memory(hidden).astype(x.dtype)
         return x, cache
 
 
@@ -130,27 +144,54 @@ class Transformer(nnx.Module):
 
     def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
         self.config = config
-        self.embedding = nnx.Embed(config.vocab_size, config.embed_dim, rngs=rngs)
+        self.embedding = nnx.Embed(
+            config.vocab_size,
+            config.embed_dim,
+            dtype=config.compute_dtype,
+            param_dtype=config.params_dtype,
+            embedding_metadata=axes("vocab", "embed"),
+            rngs=rngs,
+        )
         self.blocks = nnx.List([Block(config, rngs=rngs) for _ in range(config.num_blocks)])
-        self.norm = nnx.RMSNorm(config.embed_dim, epsilon=config.norm_epsilon, rngs=rngs)
+        self.norm = _norm(config, rngs)
         self.head: nnx.Linear | None = nnx.data(
             None
             if config.tied_embeddings
-            else nnx.Linear(config.embed_dim, config.vocab_size, use_bias=False, rngs=rngs)
+            else _linear(config, config.embed_dim, config.vocab_size, ("embed", "vocab"), rngs)
         )
 
     def embed(self, tokens: jax.Array) -> jax.Array:
         """Maps int32 [batch, seq] to [batch, seq, embed_dim]."""
-        return self.embedding(tokens)
+        table = self.embedding.embedding[...].astype(self.config.compute_dtype)
+        found = jnp.take(constrain(table, "vocab", None), tokens, axis=0)
+        return constrain(found, "batch", None, None)
+
+    def block(self, number: int) -> Block:
+        """A block, ready for use where its parameters are split over devices."""
+        return gathered(self.blocks[number], self.config.compute_dtype)
 
     def run_blocks(
-        self, x: jax.Array, start: int = 0, stop: int | None = None, positions=None
+        self,
+        x: jax.Array,
+        start: int = 0,
+        stop: int | None = None,
+        positions: jax.Array | None = None,
+        segments: jax.Array | None = None,
+        remat: bool = False,
     ) -> jax.Array:
-        """Runs blocks `start` to `stop` (exclusive) on [batch, seq, embed_dim], without a cache."""
+        """Runs blocks `start` to `stop` (exclusive) on [batch, seq, embed_dim], without a cache.
+
+        Args:
+          positions: int32 [batch, seq]; 0, 1, ... in each row when None.
+          segments: int32 [batch, seq], the documents of a packed row; each row is one when None.
+          remat: keep only what goes into each block for the backward pass, and run it again there.
+        """
         if positions is None:
             positions = default_positions(x)
+        run = _run_again_in_backward if remat else _run
         for block in self.blocks[start:stop]:
-            x, _ = block(x, positions)
+            x = run(block, self.config.compute_dtype, x, positions, segments)
+            x = constrain(x, "batch", None, None)
         return x
 
     def logits(self, x: jax.Array) -> jax.Array:
@@ -201,6 +242,40 @@ class Transformer(nnx.Module):
                 )
             filled.append((path, variable.replace(jnp.asarray(tensor))))
         return nnx.merge(graph, nnx.from_flat_state(filled))
+
+
+def _run(block: Block, dtype: str, x, positions, segments) -> jax.Array:
+    return gathered(block, dtype)(x, positions, segments=segments)[0]
+
+
+def _run_again_in_backward(block: Block, dtype: str, *inputs: jax.Array | None) -> jax.Array:
+    graphdef, state = nnx.split(block)
+    run = jax.checkpoint(lambda state, *inputs: _run(nnx.merge(graphdef, state), dtype, *inputs))
+    return run(state, *inputs)
+
+
+def _linear(
+    config: ModelConfig, features_in: int, features_out: int, names: tuple[str, str], rngs: nnx.Rngs
+) -> nnx.Linear:
+    return nnx.Linear(
+        features_in,
+        features_out,
+        use_bias=False,
+        dtype=config.compute_dtype,
+        param_dtype=config.params_dtype,
+        kernel_metadata=axes(*names),
+        rngs=rngs,
+    )
+
+
+def _norm(config: ModelConfig, rngs: nnx.Rngs) -> nnx.RMSNorm:
+    return nnx.RMSNorm(
+        config.embed_dim,
+        epsilon=config.norm_epsilon,
+        dtype=config.compute_dtype,
+        param_dtype=config.params_dtype,
+        rngs=rngs,
+    )
 
 
 def default_positions(x: jax.Array) -> jax.Array:

@@ -5,8 +5,9 @@ import jax.numpy as jnp
 
 from smem_jax.array_checks import indices_below, no_nan
 from smem_jax.errors import InputError
-from smem_jax.kernels.lookup import autodiff, backends
+from smem_jax.kernels.lookup import autodiff, backends, sharded
 from smem_jax.kernels.lookup.backends import Implementation
+from smem_jax.table_layout import TableLayout
 
 
 def lookup(
@@ -14,6 +15,7 @@ def lookup(
     indices: jax.Array,
     weights: jax.Array,
     implementation: Implementation | None = None,
+    layout: TableLayout | None = None,
 ) -> jax.Array:
     """sum_k weights[..., k] * values[indices[..., k]].
 
@@ -29,6 +31,10 @@ def lookup(
         'xla', which runs anywhere. A name forces one: 'base' (the plain form), 'xla',
         'pallas_triton' (NVIDIA, Ampere and later), 'pallas_mosaic_gpu' (Hopper and later),
         'pallas_mosaic_tpu' or 'pallas_sparsecore' (TPU v5p, v6e and 7x).
+      layout: how the table and the tokens lie on the current mesh (`jax.set_mesh`), whose axes are
+        automatic: every device then runs the implementation on its part, and they exchange reads
+        and sums, see `smem_jax.kernels.lookup.sharded`. None leaves what is sharded to the
+        compiler, which cannot partition Pallas kernels.
 
     Returns:
       float32 [..., value_dim].
@@ -39,7 +45,7 @@ def lookup(
         since a program may be made for another).
     """
     indices = _checked(values, indices, weights)
-    run = _operations(implementation, values, indices)
+    run = _operations(implementation, layout, values, indices)
     flat = _flat(indices, weights)
     summed = autodiff.lookup(run, values, *flat)
     return summed.reshape(*indices.shape[:-1], values.shape[1])
@@ -52,6 +58,7 @@ def lookup_with_delta(
     indices: jax.Array,
     weights: jax.Array,
     implementation: Implementation | None = None,
+    layout: TableLayout | None = None,
 ) -> jax.Array:
     """`lookup` as if `delta` had been added to chosen rows of `values`, which stays constant.
 
@@ -67,6 +74,7 @@ def lookup_with_delta(
       indices: integers [..., k] in [0, num_slots).
       weights: [..., k].
       implementation: as for `lookup`.
+      layout: as for `lookup`; `delta` is split by columns only.
 
     Returns:
       float32 [..., value_dim].
@@ -86,7 +94,7 @@ def lookup_with_delta(
         raise InputError(
             f"places has shape {places.shape}; that of indices, {indices.shape}, is right"
         )
-    run = _operations(implementation, values, indices)
+    run = _operations(implementation, layout, values, indices)
     flat_indices, flat_weights = _flat(indices, weights)
     flat_places = places.reshape(flat_indices.shape).astype(jnp.int32)
     summed = autodiff.lookup_with_delta(run, values, delta, flat_places, flat_indices, flat_weights)
@@ -113,7 +121,11 @@ def _checked(values, indices, weights) -> jax.Array:
     return indices
 
 
-def _operations(implementation, values: jax.Array, indices: jax.Array) -> backends.Operations:
+def _operations(
+    implementation, layout: TableLayout | None, values: jax.Array, indices: jax.Array
+) -> backends.Operations:
+    if layout is not None:
+        return sharded.operations(layout, values.shape[0], implementation)
     reads = indices.shape[-1]
     return backends.choose(implementation, values, indices.size // reads, reads)
 

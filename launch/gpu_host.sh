@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# Trains on all GPUs of this host: one process of `smem train`, which sees every GPU.
+#
+#   launch/gpu_host.sh --config FILE --workdir DIR [section.field=value ...] [-- MORE ...]
+#
+#   --config FILE, --workdir DIR   as of `smem train`
+#   --dry-run                      print the command, start nothing
+#   section.field=value, -- MORE   go to `smem train` as they are
+#
+# SMEM names the program (smem). CUDA_VISIBLE_DEVICES picks some of the GPUs. SIGTERM saves the state
+# and ends the run with exit status 143; the same command goes on.
+set -euo pipefail
+
+die() {
+  echo "gpu_host.sh: error: $*" >&2
+  exit 2
+}
+
+config='' workdir='' dry_run='' more=()
+while [ $# -gt 0 ]; do
+  case $1 in
+    --help | -h)
+      sed -n '2,/^set/s/^# \{0,1\}//p' "$0"
+      exit
+      ;;
+    --dry-run) dry_run=yes ;;
+    --)
+      shift
+      more+=("$@")
+      break
+      ;;
+    --config | --workdir)
+      [ $# -gt 1 ] || die "$1 needs a value"
+      printf -v "${1#--}" %s "$2"
+      shift
+      ;;
+    [!-]*=*) more+=("$1") ;;
+    *) die "unknown argument '$1'; see gpu_host.sh --help" ;;
+  esac
+  shift
+done
+
+[ -n "$config" ] || die "--config is missing; see gpu_host.sh --help"
+[ -n "$workdir" ] || die "--workdir is missing; see gpu_host.sh --help"
+read -r -a smem <<<"${SMEM:-smem}"
+command=("${smem[@]}" train --config "$config" --workdir "$workdir" ${more[@]+"${more[@]}"})
+# JAX takes three quarters of a GPU's memory unless told otherwise.
+export XLA_PYTHON_CLIENT_MEM_FRACTION=${XLA_PYTHON_CLIENT_MEM_FRACTION:-0.92}
+
+if [ -n "$dry_run" ]; then
+  printf 'XLA_PYTHON_CLIENT_MEM_FRACTION=%q' "$XLA_PYTHON_CLIENT_MEM_FRACTION"
+  printf ' %q' "${command[@]}"
+  echo
+  exit
+fi
+# Without a driver JAX would train on the CPU, and not say much about it.
+command -v nvidia-smi >/dev/null ||
+  die "nvidia-smi is not on the PATH, so this host has no NVIDIA driver; launch/local.sh needs no GPU"
+command -v "${smem[0]}" >/dev/null ||
+  die "'${smem[0]}' is not on the PATH; activate its environment or set SMEM=/path/to/smem"
+exec "${command[@]}"

@@ -1,32 +1,69 @@
 """JSON lines with errors that name the file and the line."""
 
 import difflib
+import gzip
+import io
 import json
 import reprlib
+import zlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 from smem_jax.errors import InputError
 
 
-def read_lines(path: str | Path) -> list[tuple[int, str]]:
-    """Number (from 1) and text of each line of a UTF-8 file that is not blank.
+def iter_lines(path: str | Path) -> Iterator[tuple[int, str]]:
+    """Number (from 1) and text of each line of a UTF-8 file, `.gz` or not, one after another.
 
-    Raises InputError for a file that is missing, cannot be read, is not UTF-8 or holds no line.
+    Raises InputError for a file that is missing, damaged or not UTF-8.
     """
     try:
-        # The -sig drops the mark that some Windows editors put at the start.
-        text = Path(path).read_text(encoding="utf-8-sig")
+        binary = gzip.open(path) if str(path).endswith(".gz") else open(path, "rb")  # noqa: SIM115
+        # The -sig drops the mark that some Windows editors put at the start. Its lines end at line
+        # breaks alone, not at the other characters that splitlines() knows and JSON allows.
+        with binary, io.TextIOWrapper(cast(IO[bytes], binary), encoding="utf-8-sig") as file:
+            for number, line in enumerate(file, 1):
+                yield number, line.removesuffix("\n")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text ({error})") from error
+    except (EOFError, zlib.error) as error:
+        raise InputError(f"{path}: cut short or damaged ({error})") from error
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    # Not splitlines(), which also splits at characters that JSON allows inside a text.
-    lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def read_lines(path: str | Path) -> list[tuple[int, str]]:
+    """Number (from 1) and text of each line that is not blank; see `iter_lines`.
+
+    Raises InputError for a file that cannot be read, and for one that holds no such line.
+    """
+    lines = [(number, line) for number, line in iter_lines(path) if line.strip()]
     if not lines:
         raise InputError(f"{path}: the file is empty")
     return lines
+
+
+def iter_objects(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """('path:line', object) for each line that is not blank, one after another.
+
+    Raises InputError for a file that cannot be read or is empty, and for a line that is no JSON
+    object.
+    """
+    where = ""
+    for number, line in iter_lines(path):
+        if not line.strip():
+            continue
+        where = f"{path}:{number}"
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{where}: not JSON ({error})") from error
+        if not isinstance(record, dict):
+            raise InputError(f"{where}: expected a JSON object, got {type(record).__name__}")
+        yield where, record
+    if not where:
+        raise InputError(f"{path}: the file is empty")
 
 
 def read_objects(
@@ -38,14 +75,7 @@ def read_objects(
     that lacks a required field, or that has an unknown one.
     """
     known = [*required, *optional]
-    for number, line in read_lines(path):
-        where = f"{path}:{number}"
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{where}: not JSON ({error})") from error
-        if not isinstance(record, dict):
-            raise InputError(f"{where}: expected a JSON object, got {type(record).__name__}")
+    for where, record in iter_objects(path):
         # Unknown ones first: a misspelt required field is then named as it was written.
         for name in record:
             if name not in known:

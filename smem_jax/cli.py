@@ -13,31 +13,41 @@ from typing import Any, NoReturn
 
 from smem_jax.errors import InputError
 
-_BAD_INPUT = 2
+_FAILED, _BAD_INPUT, _DOES_NOT_FIT = 1, 2, 3
 _INTERRUPTED = 130
+_TERMINATED = 143
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command and returns its exit status: 0, 2 for bad input, 130 when interrupted."""
+    """Runs a command and returns its exit status.
+
+    0 when done, 2 for bad input, 3 where `smem compile` finds that a configuration does not fit,
+    130 when interrupted; 143 when `smem train` was asked to end and saved, 1 when it failed for
+    what may not be there at another try.
+    """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     debug = "--debug" in arguments
     # Progress of checkpoints and devices is not what a user of this command asked about.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         args = parse(arguments)
-        args.run(args)
+        return args.run(args) or 0
     except (InputError, OSError) as error:
         if debug:
             raise
-        print(f"smem: error: {' '.join(str(error).split())}", file=sys.stderr)
+        _print_error(error)
         return _BAD_INPUT
     except KeyboardInterrupt:
         if debug:
             raise
-        again = "; the same command goes on where it stopped" if "teach" in arguments[:1] else ""
+        goes_on = {"teach", "train"} & {*arguments[:1]}
+        again = "; the same command goes on where it stopped" if goes_on else ""
         print(f"\nsmem: interrupted{again}", file=sys.stderr)
         return _INTERRUPTED
-    return 0
+
+
+def _print_error(error: Exception) -> None:
+    print(f"smem: error: {' '.join(str(error).split())}", file=sys.stderr)
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -68,7 +78,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
-    def add(name: str, run: Callable[[Any], None], description: str) -> argparse.ArgumentParser:
+    def add(
+        name: str, run: Callable[[Any], int | None], description: str
+    ) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=description, description=description)
         command.set_defaults(run=run)
         command.add_argument("--debug", action="store_true", help="show tracebacks of errors")
@@ -97,6 +109,30 @@ def _parser() -> argparse.ArgumentParser:
     teach.add_argument("--overwrite", action="store_true", help="drop what the directory holds")
     add_config(teach)
 
+    train = add("train", _train, "Pretrain or finetune on a mesh of devices, by any processes.")
+    add_workdir(train, "where all results go, seen by all processes; a job in it goes on")
+    train.add_argument("--overwrite", action="store_true", help="drop what the directory holds")
+    train.add_argument(
+        "--distributed",
+        action="store_true",
+        help="join the other processes of this TPU pod, GKE or SLURM job",
+    )
+    train.add_argument("--coordinator", metavar="HOST:PORT", help="where process 0 listens")
+    train.add_argument("--num-processes", type=int, metavar="N", help="of the job")
+    train.add_argument("--process-id", type=int, metavar="I", help="of this process, from 0")
+    train.add_argument("--profile", metavar="FIRST:LAST", help="batches to trace with the profiler")
+    add_config(train)
+
+    check = add("compile", _compile, "Compile a job for a TPU pod that is not here; does it fit?")
+    check.add_argument(
+        "--topology",
+        required=True,
+        metavar="NAME",
+        help="a slice of TPUs, such as v5p:4x4x4, or GPUs, such as gpu:h100x8",
+    )
+    check.add_argument("--json", type=Path, metavar="FILE", help="write the report there, too")
+    add_config(check)
+
     background = add("background", _background, "Write how often background text reads each slot.")
     background.add_argument(
         "--output", required=True, type=Path, metavar="FILE", help="a .npz file to write"
@@ -109,6 +145,18 @@ def _parser() -> argparse.ArgumentParser:
 
     report = add("report", _report, "Write the HTML report of a finished run anew.")
     add_workdir(report, "of a finished `smem teach`")
+
+    data = add("data", _data, "Prepare a data set for training, or list those there are.")
+    data.add_argument("words", nargs="*", metavar="NAME", help="one of those that --list shows")
+    data.add_argument("--list", action="store_true", help="show what can be prepared")
+    data.add_argument(
+        "--source",
+        default="",
+        help="the published file or the directory with it; text:FILE, blocks:FILE, qa:FILE or "
+        "jsonl:FILE:FIELD for a file of your own",
+    )
+    data.add_argument("--data-dir", type=Path, metavar="DIR", help="where data sets go")
+    data.add_argument("--overwrite", action="store_true", help="replace a data set of that name")
     return top
 
 
@@ -130,6 +178,55 @@ def _teach(args: argparse.Namespace) -> None:
         print(line)
     print(f"\nReport: {report.write(args.workdir)}")
     print(f'Ask it: {_command()} ask --workdir {shlex.quote(str(args.workdir))} "..."')
+
+
+def _train(args: argparse.Namespace) -> int | None:
+    from smem_jax import config
+    from smem_jax.job_settings import job_defaults
+
+    profile = _profile(args.profile)
+    settings = config.load(args.config, args.words, job_defaults())
+    from smem_jax.train import job, processes
+
+    processes.start(args.distributed, args.coordinator, args.num_processes, args.process_id)
+    status = 0
+    try:
+        found = job.run(settings, args.workdir, args.overwrite, profile)
+        print(f"{args.workdir}: {found['batches']} batches done")
+    except job.Stopped as stopped:
+        print(f"smem: {stopped}; the same command goes on", file=sys.stderr)
+        status = _TERMINATED
+    except (InputError, OSError) as error:
+        if args.debug:
+            raise
+        _print_error(error)
+        # A launcher starts a job anew unless its input is bad; storage may be back by then.
+        processes.leave(_BAD_INPUT if isinstance(error, InputError) else _FAILED)
+    return status
+
+
+def _profile(text: str | None) -> tuple[int, int] | None:
+    """The two numbers of FIRST:LAST."""
+    if text is None:
+        return None
+    first, _, last = text.partition(":")
+    if not (first.isdigit() and last.isdigit() and int(first) <= int(last)):
+        raise InputError(f"--profile {text}: two numbers of batches, such as 10:12, are right")
+    return int(first), int(last)
+
+
+def _compile(args: argparse.Namespace) -> int:
+    from smem_jax.compile import topology
+
+    machines = topology.parse(args.topology)
+    topology.prepare(machines)  # before JAX is imported
+    from smem_jax import config
+    from smem_jax.job_settings import job_defaults
+
+    settings = config.load(args.config, args.words, job_defaults())
+    from smem_jax.compile import command
+
+    return 0 if command.run(settings, machines, args.json) else _DOES_NOT_FIT
 
 
 def _background(args: argparse.Namespace) -> None:
@@ -165,6 +262,19 @@ def _report(args: argparse.Namespace) -> None:
     from smem_jax import report
 
     print(report.write(args.workdir))
+
+
+def _data(args: argparse.Namespace) -> None:
+    from smem_jax.data.tfds import prepare
+
+    if args.list:
+        print("\n".join(prepare.available()))
+        return
+    if len(args.words) != 1 or args.data_dir is None:
+        raise InputError("give one name and a directory: smem data NAME --data-dir DIR, or --list")
+    found = prepare.prepare(args.words[0], args.source, args.data_dir, args.overwrite)
+    for source, num_documents in found.items():
+        print(f"data.source={source}  {num_documents:,} documents")
 
 
 if __name__ == "__main__":

@@ -146,7 +146,7 @@ def select_read_slots(
     document_frequency = integers("document_frequency", document_frequency, ndim=1)
     num_slots = document_frequency.shape[0]
     check_selectable(top_t, num_slots, indices, mode)
-    slots, counts = _distinct(masked_reads(indices, num_slots, mask), num_slots)
+    slots, counts = distinct(masked_reads(indices, num_slots, mask), num_slots)
     frequency = document_frequency.at[slots].get(mode="fill", fill_value=0)
     scores = slot_scores(counts, frequency, num_documents, mode, key, slots, background_total)
     return _best(scores, counts, slots, top_t, num_slots)
@@ -260,7 +260,7 @@ def _best(
     return Selection(chosen, chosen < num_slots)
 
 
-def _distinct(reads: jax.Array, num_slots: int) -> tuple[jax.Array, jax.Array]:
+def distinct(reads: jax.Array, num_slots: int) -> tuple[jax.Array, jax.Array]:
     """Sorted `reads` [n], and at the first of each run of equal slots its length, elsewhere 0."""
     reads = jnp.sort(reads)
     is_first = jnp.concatenate([jnp.ones(1, bool), reads[1:] != reads[:-1]])

@@ -9,6 +9,7 @@ After 'Memory Layers at Scale' (arXiv 2412.09764) and its published code. For an
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -181,7 +182,15 @@ class MemoryLayer(nnx.Module):
         sub_keys = self.sub_keys[...]
         if self.config.normalize_keys:
             sub_keys = _unit(sub_keys)
-        scores, slots = product_keys.search(self.queries(x), sub_keys, self.config.top_k)
+        search = functools.partial(product_keys.search, top_k=self.config.top_k)
+        layout = table_layout()
+        if layout is not None:
+            # Else some compilers gather the scores of all sub-keys for a top-k of the whole batch.
+            batch, whole = jax.P(layout.batch), jax.P()
+            search = jax.shard_map(
+                search, in_specs=(batch, whole), out_specs=batch, check_vma=False
+            )
+        scores, slots = search(self.queries(x), sub_keys)
         return self.config.score_scale * scores, slots
 
     def read(self, x: jax.Array) -> Reads:

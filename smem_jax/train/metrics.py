@@ -13,16 +13,16 @@ class MetricsWriter:
     """
 
     def __init__(self, workdir: Path, first_step: int):
-        path = workdir / "metrics.jsonl"
-        kept = [line for line in _lines(path) if _step(line) < first_step]
-        path.write_text("".join(f"{line}\n" for line in kept))
-        self._file = path.open("a")
+        self._path = workdir / "metrics.jsonl"
+        kept = [line for line in _lines(self._path) if _step(line) < first_step]
+        self._path.write_text("".join(f"{line}\n" for line in kept))
         self._events = SummaryWriter(str(workdir / "events"), purge_step=first_step)
 
     def write(self, step: int, **scalars: float) -> None:
         """Writes the scalars of one step."""
-        self._file.write(json.dumps({"step": step, **scalars}) + "\n")
-        self._file.flush()
+        # Closed after each line, since a bucket that is mounted shows no file before that.
+        with self._path.open("a") as file:
+            file.write(json.dumps({"step": step, **scalars}) + "\n")
         for name, value in scalars.items():
             self._events.add_scalar(f"train/{name}", value, step)
 
@@ -30,7 +30,6 @@ class MetricsWriter:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._file.close()
         self._events.close()
 
 

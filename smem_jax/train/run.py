@@ -1,9 +1,7 @@
 """The jobs of the command line: `teach` and `background`, from a configuration to files."""
 
-import importlib.metadata
 import json
 import os
-import platform
 import resource
 import shutil
 import sys
@@ -30,8 +28,7 @@ from smem_jax.train import checkpoints, retrofitted
 from smem_jax.train.examples import Examples, Schedule, by_length, training_pairs
 from smem_jax.train.loop import train
 from smem_jax.train.prepare import prepare
-
-_PACKAGES = ("smem-jax", "jax", "flax", "optax", "orbax-checkpoint", "numpy")
+from smem_jax.train.versions import versions
 
 
 class _Data(NamedTuple):
@@ -102,7 +99,7 @@ def teach(config: ConfigDict, workdir: Path, overwrite: bool = False) -> dict[st
         "steps": config.train.steps,
         "base_model": config.model,
         "fingerprint": fingerprint,
-        "versions": _versions(),
+        "versions": versions(),
         "seed": config.seed,
         "config": json.loads(config_module.to_json(config)),
     }
@@ -239,16 +236,6 @@ def _write_json(path: Path, value: Any) -> None:
     partial = path.with_name(path.name + ".partial")
     partial.write_text(json.dumps(value, indent=2) + "\n")
     os.replace(partial, path)
-
-
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = "not installed"
-    return versions
 
 
 def _peak_rss_bytes() -> int:

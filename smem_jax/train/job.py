@@ -1,0 +1,203 @@
+"""`smem train`: a job on a mesh of devices and any number of processes, which can be cut off.
+
+A job is a number of batches: with the objective 'sparse' first those of background text, which are
+counted, then those of the data, each of which is a step. What a step does follows from the
+configuration and the state alone, and a checkpoint holds the state and how far each shard of the
+data is read; so a job that was cut off at any moment and started again ends bit for bit as one that
+was not, on the same number of devices. There is no other random state: keys are made of the seed
+and the step.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import jax
+import tqdm
+from ml_collections import ConfigDict
+
+from smem_jax.data.byte_tokenizer import open_tokenizer
+from smem_jax.data.stream import Stream, open_stream
+from smem_jax.errors import InputError
+from smem_jax.train import init, job_dir
+from smem_jax.train.job_metrics import JobMetrics
+from smem_jax.train.processes import StopSignal, WorkdirLock, together
+from smem_jax.train.program import Program, check
+from smem_jax.train.run_checkpoints import RunCheckpoints
+
+
+class Stopped(Exception):
+    """The job was asked to stop, and its state is saved; the message says how far it came."""
+
+
+def run(
+    config: ConfigDict,
+    workdir: Path,
+    overwrite: bool = False,
+    profile: tuple[int, int] | None = None,
+    on_step: Callable[[int, Any], None] | None = None,
+) -> dict[str, Any]:
+    """Runs or goes on with a job; every process of it calls this, after `processes.start`.
+
+    Args:
+      config: of `smem_jax.job_settings`.
+      workdir: a directory that all processes see.
+      overwrite: drop what it holds.
+      profile: numbers of the first and last batch to trace into `workdir/profile`.
+      on_step: called with the number of batches done and the state, after each of them.
+
+    Returns:
+      What `workdir/summary.json` says.
+
+    Raises:
+      InputError: for bad input; what was there is kept.
+      Stopped: after SIGTERM, with a checkpoint written.
+    """
+    check(config)
+    processes = jax.process_count()
+    if config.data.num_shards % processes:
+        raise InputError(
+            f"data.num_shards={config.data.num_shards} must be a multiple of the {processes} "
+            "processes, each of which reads as many"
+        )
+    with ExitStack() as stack:
+        program = Program(config, jax.devices())
+        with together():
+            streams = _Streams(config)
+        stack.callback(streams.close)
+        with together():
+            job_dir.check(workdir, overwrite)
+        stack.enter_context(WorkdirLock(workdir))
+        with together():
+            if jax.process_index() == 0:
+                job_dir.claim(workdir, config, overwrite)
+        identity = json.dumps(job_dir.identity(config))
+        keep = config.train.keep_checkpoints
+        checkpoints = stack.enter_context(
+            RunCheckpoints(workdir / "checkpoints", keep=keep, config_json=identity)
+        )
+        stop = stack.enter_context(StopSignal())
+        stack.enter_context(program.use())
+        done, state = _first_state(program, config, checkpoints, streams)
+        total = streams.background + config.train.steps
+        metrics = stack.enter_context(JobMetrics(program, config, workdir, done))
+        profiled = _profiler(workdir, profile)
+        is_watched = jax.process_index() == 0 and sys.stderr.isatty()
+        progress = tqdm.tqdm(
+            total=total, initial=done, desc=config.objective, disable=not is_watched
+        )
+        stack.enter_context(progress)
+        while done < total:
+            profiled(done)
+            rows = program.place(streams.next(done))
+            metrics.add(waited=streams.waited)
+            counts = done < streams.background
+            state, found = (program.count if counts else program.step)(state, rows)
+            done += 1
+            if not counts and metrics.is_due(done):
+                state, use = program.slot_use(state, rows)
+                progress.set_postfix(loss=f"{metrics.write(done, {**found, **use}):.3f}")
+            progress.update()
+            if on_step:
+                on_step(done, state)
+            stopped = done < total and stop.requested(done)
+            if stopped or done % config.train.checkpoint_every == 0 or done == total:
+                last = stopped or done == total
+                held_up = checkpoints.save(done, state, streams.position(), wait=last)
+                metrics.add(held_up=0.0 if last else held_up)  # nothing is held up by the last
+            if stopped:
+                profiled(None)
+                raise Stopped(f"stopped after batch {done} of {total}, and saved")
+        profiled(None)
+        return metrics.summary(done)
+
+
+class _Streams:
+    """The batches of this process by their number in the job: background first, then data."""
+
+    def __init__(self, config: ConfigDict):
+        is_sparse = config.objective == "sparse"
+        self.background = config.background.batches if is_sparse else 0
+        self.waited = 0.0
+        sources = {"data": config.data.source}
+        if is_sparse:
+            sources["background"] = config.background.source
+        for name, source in sources.items():
+            if not source:
+                raise InputError(f"{name}.source='' must say where the documents are")
+        tokenizer = open_tokenizer(config.data.tokenizer)
+        if tokenizer.vocab_size > config.model.vocab_size:
+            raise InputError(
+                f"model.vocab_size={config.model.vocab_size} must be at least "
+                f"{tokenizer.vocab_size}, of the tokenizer {config.data.tokenizer!r}"
+            )
+        num_shards = config.data.num_shards
+        own = num_shards // jax.process_count()
+        first = jax.process_index() * own
+        self._streams: dict[str, Stream] = {
+            name: open_stream(
+                source,
+                tokenizer=tokenizer,
+                seq_len=config.data.seq_len,
+                rows_per_shard=config.train.batch_size // num_shards,
+                shards=range(first, first + own),
+                num_shards=num_shards,
+                seed=config.seed,
+            )
+            for name, source in sources.items()
+        }
+
+    def next(self, number: int):
+        """The rows of batch `number`, which has to be the one after the last."""
+        stream = self._streams["background" if number < self.background else "data"]
+        rows = next(stream)
+        self.waited = stream.waited
+        return rows
+
+    def position(self) -> dict[str, Any]:
+        """How far each shard of this process is read, for JSON."""
+        return {name: stream.state() for name, stream in self._streams.items()}
+
+    def restore(self, position: dict[str, Any]) -> None:
+        """Goes on after a position, of any number of processes."""
+        for name, stream in self._streams.items():
+            stream.restore(position[name])
+
+    def close(self) -> None:
+        for stream in self._streams.values():
+            stream.close()
+
+
+def _first_state(
+    program: Program, config: ConfigDict, checkpoints: RunCheckpoints, streams: _Streams
+) -> tuple[int, Any]:
+    """Batches done, and the state after them."""
+    restored = checkpoints.restore(program.state)
+    if restored is not None:
+        with together():
+            streams.restore(restored.position)
+        return restored.step, restored.arrays
+    if config.init:
+        return 0, init.from_job(program, config, Path(config.init))
+    return 0, program.initial_state(jax.random.key(config.seed))
+
+
+def _profiler(workdir: Path, profile: tuple[int, int] | None) -> Callable[[int | None], None]:
+    """A function that is told the number of each batch before it runs, and None at the end."""
+    running = False
+
+    def before(number: int | None) -> None:
+        nonlocal running
+        if profile is None:
+            return
+        if not running and number == profile[0]:
+            jax.profiler.start_trace(str(workdir / "profile"))
+            running = True
+        elif running and (number is None or number > profile[1]):
+            jax.profiler.stop_trace()
+            running = False
+
+    return before

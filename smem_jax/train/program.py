@@ -1,0 +1,126 @@
+"""The sharded program of a job: what its state is, how it lies on the devices, and its steps.
+
+The same program is run by `smem train`, and compiled for machines that are not here by
+`smem compile`.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding
+from ml_collections import ConfigDict
+
+from smem_jax import sharding
+from smem_jax.data.packing import Rows
+from smem_jax.errors import InputError
+from smem_jax.train.pretrain import Pretraining
+from smem_jax.train.sparse import SparseFinetuning
+
+_OBJECTIVES: dict[str, Callable[[ConfigDict], Any]] = {
+    "pretrain": Pretraining,
+    "sparse": SparseFinetuning,
+}
+_AT_LEAST_ONE = (
+    "data.seq_len",
+    "data.num_shards",
+    "background.batches",
+    "train.steps",
+    "train.batch_size",
+    "train.checkpoint_every",
+    "train.keep_checkpoints",
+    "train.log_every",
+)
+
+
+class Program:
+    """A job on a mesh of devices, real ones or those of a topology.
+
+    Attributes:
+      mesh, rules: how its arrays are split.
+      objective: the functions of the job, `Pretraining` or `SparseFinetuning`.
+      state: `jax.ShapeDtypeStruct` with its sharding for each array of the state.
+      rows: the same for a batch.
+      initial_state: of a key from `jax.random.key`; jitted, with the state sharded as it is made.
+      step, count, slot_use: from a state, which is donated, and a batch to a state and metrics.
+
+    Raises InputError for a configuration that makes no sense or does not fit the devices.
+    """
+
+    def __init__(self, config: ConfigDict, devices: Sequence[jax.Device]):
+        check(config)
+        self.rules = sharding.check_rules(config.mesh.rules.to_dict())
+        sizes = {axis: config.mesh[axis] for axis in sharding.MESH_AXES}
+        self.mesh = sharding.make_mesh(sizes, devices)
+        self.objective = _OBJECTIVES[config.objective](config)
+        with self.use():
+            shapes = jax.eval_shape(lambda: self.objective.initial_state(jax.random.key(0)))
+            layout = sharding.shardings(shapes, self.mesh)
+            batch = NamedSharding(self.mesh, sharding.spec("batch"))
+        self.state = _with(shapes, layout)
+        shape = (config.train.batch_size, config.data.seq_len)
+        sharding.check_divides(self.mesh, batch.spec, shape, "train.batch_size: a batch")
+        like = jax.ShapeDtypeStruct(shape, jnp.int32, sharding=batch)
+        self.rows = Rows(like, like, like)
+        self.initial_state = jax.jit(self.objective.initial_state, out_shardings=layout)
+        whole = NamedSharding(self.mesh, jax.P())
+
+        def jitted(function: Callable) -> Any:
+            return jax.jit(function, donate_argnums=0, out_shardings=(layout, whole))
+
+        self.step = jitted(self.objective.step)
+        self.count = jitted(getattr(self.objective, "count", _nothing))
+        self.slot_use = jitted(getattr(self.objective, "slot_use", _nothing))
+
+    @contextlib.contextmanager
+    def use(self) -> Iterator[None]:
+        """Makes the mesh and its rules current; all functions of the program need that."""
+        with sharding.use(self.mesh, self.rules):
+            yield
+
+    def lower_step(self) -> jax.stages.Lowered:
+        """The step lowered for its devices, from shapes alone."""
+        with self.use():
+            return self.step.trace(self.state, self.rows).lower()
+
+    def place(self, rows: Rows[np.ndarray]) -> Rows[jax.Array]:
+        """A global batch of the rows [batch / processes, seq] that each process has."""
+        return Rows(
+            *(
+                jax.make_array_from_process_local_data(like.sharding, array, like.shape)
+                for like, array in zip(self.rows, rows, strict=True)
+            )
+        )
+
+
+def check(config: ConfigDict) -> None:
+    """Raises InputError for a value that cannot be right, without reading any file."""
+    if config.objective not in _OBJECTIVES:
+        raise InputError(
+            f"objective={config.objective!r} must be one of {', '.join(map(repr, _OBJECTIVES))}"
+        )
+    for name in _AT_LEAST_ONE:
+        section, field = name.split(".")
+        if config[section][field] < 1:
+            raise InputError(f"{name}={config[section][field]} must be at least 1")
+    if config.train.batch_size % config.data.num_shards:
+        raise InputError(
+            f"data.num_shards={config.data.num_shards} must divide "
+            f"train.batch_size={config.train.batch_size}"
+        )
+
+
+def _nothing(state: Any, _rows: Rows) -> tuple[Any, dict[str, jax.Array]]:
+    return state, {}
+
+
+def _with(shapes: Any, layout: Any) -> Any:
+    """The shapes with their shardings."""
+    return jax.tree.map(
+        lambda array, place: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=place),
+        shapes,
+        layout,
+    )

@@ -12,7 +12,7 @@ WORKDIR := runs/quickstart
 WORKERS ?= 2
 ARGS ?=
 
-.PHONY: help quickstart install dev test test-slow test-tpu benchmarks lint format clean
+.PHONY: help quickstart try-pod install dev test test-slow test-tpu benchmarks lint format clean
 
 help: ## Says what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -24,6 +24,12 @@ quickstart: $(VENV)/.model ## Teaches SmolLM2-135M about 25 facts and reports wh
 	else \
 	  $(BIN)/smem teach --config configs/quickstart.py --workdir $(WORKDIR) $(ARGS); \
 	fi
+
+try-pod: $(VENV)/.package ## Trains a tiny model as two processes of four simulated devices
+	for name in pretrain finetune; do \
+	  SMEM=$(BIN)/smem launch/local.sh --config configs/$${name}_tiny.py \
+	    --workdir runs/$${name}_tiny mesh.memory=4 -- --overwrite; \
+	done
 
 test: $(VENV)/.dev $(VENV)/.model ## Runs the tests, the slow ones left out
 	$(BIN)/pytest -n $(WORKERS) $(ARGS)

@@ -2,7 +2,7 @@
 
     smem train --config configs/pretrain_tiny.py --workdir runs/pretrain_tiny
 
-Takes about two minutes on 2 cores. launch/local.sh runs it as two processes.
+Takes about a minute on 2 cores. `make try-pod` runs it as two processes.
 """
 
 from pathlib import Path
@@ -17,5 +17,5 @@ def get_config() -> ConfigDict:
     config = ConfigDict()
     config.objective = "pretrain"
     config.data = ConfigDict({"source": f"text:{_DATA / 'background_text.txt'}", "seq_len": 128})
-    config.train = ConfigDict({"steps": 200, "batch_size": 16, "checkpoint_every": 50})
+    config.train = ConfigDict({"steps": 100, "batch_size": 16, "checkpoint_every": 25})
     return config

@@ -7,6 +7,7 @@ import argparse
 import os
 import shlex
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -40,8 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         if debug:
             raise
-        goes_on = {"teach", "train"} & {*arguments[:1]}
-        again = "; the same command goes on where it stopped" if goes_on else ""
+        again = "; the same command goes on where it stopped" if "teach" in arguments[:1] else ""
         print(f"\nsmem: interrupted{again}", file=sys.stderr)
         return _INTERRUPTED
 
@@ -196,12 +196,21 @@ def _train(args: argparse.Namespace) -> int | None:
     except job.Stopped as stopped:
         print(f"smem: {stopped}; the same command goes on", file=sys.stderr)
         status = _TERMINATED
-    except (InputError, OSError) as error:
+    except InputError as error:
         if args.debug:
             raise
         _print_error(error)
-        # A launcher starts a job anew unless its input is bad; storage may be back by then.
-        processes.leave(_BAD_INPUT if isinstance(error, InputError) else _FAILED)
+        processes.leave(_BAD_INPUT)
+    except KeyboardInterrupt:
+        print("\nsmem: interrupted; the same command goes on", file=sys.stderr)
+        processes.leave(_INTERRUPTED)
+    except Exception as error:
+        # A launcher starts a job anew unless its input is bad: storage may be back by then.
+        if isinstance(error, OSError) and not args.debug:
+            _print_error(error)
+        else:
+            traceback.print_exc()
+        processes.leave(_FAILED)
     return status
 
 

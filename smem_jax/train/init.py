@@ -24,7 +24,9 @@ def from_job(program: Program, config: ConfigDict, workdir: Path) -> Any:
     with theirs.unlocked():
         theirs.mesh = config.mesh.copy_and_resolve_references()
     source = Program(theirs, program.mesh.devices.flatten().tolist())
-    checkpoints = RunCheckpoints(workdir / "checkpoints", keep=2, config_json=identity)
+    checkpoints = RunCheckpoints(
+        workdir / "checkpoints", keep=2, config_json=identity, read_only=True
+    )
     with checkpoints, source.use():
         restored = checkpoints.restore(source.state)
     if restored is None:

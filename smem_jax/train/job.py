@@ -83,6 +83,7 @@ def run(
         stack.enter_context(program.use())
         done, state = _first_state(program, config, checkpoints, streams)
         total = streams.background + config.train.steps
+        checkpoints.prepare(state)
         metrics = stack.enter_context(JobMetrics(program, config, workdir, done))
         profiled = _profiler(workdir, profile)
         is_watched = jax.process_index() == 0 and sys.stderr.isatty()

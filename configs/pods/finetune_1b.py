@@ -6,8 +6,8 @@
         background.source=tfds:c4/en:train@/data data.tokenizer=/data/tokenizer
 
 PRETRAINED is the work directory of a job with the objective 'pretrain' and the same memory. The
-table, 275 GB in bfloat16, is split by columns over 16 chips, and each group of 16 has a share of the
-batch. What is exchanged in a step grows with the batch and not with the number of slots.
+table, 275 GB in bfloat16, is split by columns over 16 chips, and each group of 16 has a share of
+the batch. What is exchanged in a step grows with the batch and not with the number of slots.
 """
 
 from ml_collections import ConfigDict

@@ -20,10 +20,10 @@ from smem_jax.train.versions import versions
 class JobMetrics:
     """Writes `metrics.jsonl` and TensorBoard events from process 0; a context manager.
 
-    Every `train.log_every` batches, also to stderr where that is no terminal: the scalars of that step, and since the last time the seconds
-    of a step, tokens a second, MFU where the device's peak is known, and the shares of the time in
-    which the loop waited for data ('input_wait') and was held up by checkpoints
-    ('checkpoint_pause').
+    Every `train.log_every` batches, also to stderr where that is no terminal: the scalars of that
+    step, and since the last time the seconds of a step, tokens a second (padding too), MFU where
+    the device's peak is known, and the shares of the time in which the loop waited for data
+    ('input_wait') and was held up by checkpoints ('checkpoint_pause').
     """
 
     def __init__(self, program: Program, config: ConfigDict, workdir: Path, first: int):

@@ -77,7 +77,7 @@ class RunCheckpoints:
         )
 
     def prepare(self, arrays: Any) -> None:
-        """Compiles what a save of such arrays needs, so that the first one is as short as others."""
+        """Compiles what saves of such arrays need, so that the first is as short as the others."""
         fingerprints(checkpoint_record.by_name(arrays))
 
     def save(

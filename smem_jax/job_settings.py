@@ -58,8 +58,8 @@ def job_defaults() -> ConfigDict:
     data.source = ""
     data.tokenizer = "bytes"  # or a GGUF file, a directory, package:NAME/FILE
     data.seq_len = 128
-    # Into how many streams the data are cut. Each process reads some of them, so this has to be a
-    # multiple of the number of processes, and to divide train.batch_size.
+    # Into how many streams the data are cut; it has to divide train.batch_size. Each process reads
+    # those whose rows its devices hold, so a multiple of the most processes there may be is right.
     data.num_shards = 4
 
     background = config.background = ConfigDict()  # of the objective 'sparse'

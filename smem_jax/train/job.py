@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import tqdm
 from ml_collections import ConfigDict
 
@@ -25,7 +26,7 @@ from smem_jax.errors import InputError
 from smem_jax.train import init, job_dir
 from smem_jax.train.job_metrics import JobMetrics
 from smem_jax.train.processes import StopSignal, WorkdirLock, together
-from smem_jax.train.program import Program, check
+from smem_jax.train.program import Program
 from smem_jax.train.run_checkpoints import RunCheckpoints
 
 
@@ -56,17 +57,10 @@ def run(
       InputError: for bad input; what was there is kept.
       Stopped: after SIGTERM, with a checkpoint written.
     """
-    check(config)
-    processes = jax.process_count()
-    if config.data.num_shards % processes:
-        raise InputError(
-            f"data.num_shards={config.data.num_shards} must be a multiple of the {processes} "
-            "processes, each of which reads as many"
-        )
     with ExitStack() as stack:
         program = Program(config, jax.devices())
         with together():
-            streams = _Streams(config)
+            streams = _Streams(config, program.local_rows)
         stack.callback(streams.close)
         with together():
             job_dir.check(workdir, overwrite)
@@ -119,7 +113,7 @@ def run(
 class _Streams:
     """The batches of this process by their number in the job: background first, then data."""
 
-    def __init__(self, config: ConfigDict):
+    def __init__(self, config: ConfigDict, local_rows: np.ndarray):
         is_sparse = config.objective == "sparse"
         self.background = config.background.batches if is_sparse else 0
         self.waited = 0.0
@@ -136,15 +130,21 @@ class _Streams:
                 f"{tokenizer.vocab_size}, of the tokenizer {config.data.tokenizer!r}"
             )
         num_shards = config.data.num_shards
-        own = num_shards // jax.process_count()
-        first = jax.process_index() * own
+        rows_per_shard = config.train.batch_size // num_shards
+        shards = np.unique(local_rows // rows_per_shard)
+        if len(local_rows) != len(shards) * rows_per_shard:
+            raise InputError(
+                f"data.num_shards={num_shards}: the devices of process {jax.process_index()} have "
+                f"{len(local_rows)} rows of {config.train.batch_size}, which are parts of shards; "
+                f"a multiple of {config.train.batch_size // len(local_rows)} is right"
+            )
         self._streams: dict[str, Stream] = {
             name: open_stream(
                 source,
                 tokenizer=tokenizer,
                 seq_len=config.data.seq_len,
-                rows_per_shard=config.train.batch_size // num_shards,
-                shards=range(first, first + own),
+                rows_per_shard=rows_per_shard,
+                shards=shards.tolist(),
                 num_shards=num_shards,
                 seed=config.seed,
             )

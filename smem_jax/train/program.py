@@ -5,6 +5,7 @@ The same program is run by `smem train`, and compiled for machines that are not 
 """
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -86,14 +87,29 @@ class Program:
         with self.use():
             return self.step.trace(self.state, self.rows).lower()
 
+    @functools.cached_property
+    def local_rows(self) -> np.ndarray:
+        """Numbers, ascending, of the rows of a batch that the devices of this process hold.
+
+        Those of several processes are the same ones where a mesh axis that splits no batch, such as
+        'tensor', reaches over them.
+        """
+        like = self.rows.tokens
+        parts = like.sharding.addressable_devices_indices_map(like.shape).values()
+        numbers = np.arange(like.shape[0])
+        return np.unique(np.concatenate([numbers[rows] for rows, *_ in parts]))
+
     def place(self, rows: Rows[np.ndarray]) -> Rows[jax.Array]:
-        """A global batch of the rows [batch / processes, seq] that each process has."""
-        return Rows(
-            *(
-                jax.make_array_from_process_local_data(like.sharding, array, like.shape)
-                for like, array in zip(self.rows, rows, strict=True)
-            )
-        )
+        """A global batch of the `local_rows` of each process, [number of them, seq]."""
+        numbers = np.arange(self.rows.tokens.shape[0])
+
+        def placed(like: jax.ShapeDtypeStruct, local: np.ndarray) -> jax.Array:
+            def part(index: Any) -> np.ndarray:
+                return local[np.searchsorted(self.local_rows, numbers[index[0]])]
+
+            return jax.make_array_from_callback(like.shape, like.sharding, part)
+
+        return Rows(*map(placed, self.rows, rows))
 
 
 def check(config: ConfigDict) -> None:

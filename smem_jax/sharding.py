@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import jax
 from flax import nnx
 from flax.core import spmd
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from smem_jax.errors import InputError
@@ -61,12 +62,11 @@ def make_mesh(sizes: Mapping[str, int], devices: Sequence[Any]) -> jax.sharding.
         raise InputError(
             f"mesh {shown}: the product of the sizes must be the {len(devices)} devices"
         )
-    return jax.make_mesh(
-        tuple(named.values()),
-        MESH_AXES,
-        axis_types=(AxisType.Auto,) * len(MESH_AXES),
-        devices=tuple(devices),
+    # So that devices along an axis are near each other; an axis may be a part of one of the torus.
+    placed = mesh_utils.create_device_mesh(
+        tuple(named.values()), list(devices), allow_split_physical_axes=True
     )
+    return jax.sharding.Mesh(placed, MESH_AXES, axis_types=(AxisType.Auto,) * len(MESH_AXES))
 
 
 def check_rules(rules: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:

@@ -31,7 +31,7 @@ class JobMetrics:
         self._devices = program.mesh.size
         self._peak = peak_flops(program.mesh.devices.flat[0].device_kind)
         is_first = jax.process_index() == 0
-        self._writer = MetricsWriter(workdir, first) if is_first else None
+        self._writer = MetricsWriter(workdir, first + 1) if is_first else None
         self._first, self._since = first, first
         self._start = self._window = time.perf_counter()
         self._in_window = {"waited": 0.0, "held_up": 0.0}

@@ -106,7 +106,7 @@ def test_a_job_cut_off_at_any_batch_ends_bit_for_bit(
     again = run(config, tmp_path / "run")
     assert min(again) == 7 and same(again[max(whole)], whole[max(whole)])
     steps = [json.loads(line)["step"] for line in (tmp_path / "run" / "metrics.jsonl").open()]
-    assert steps == sorted(set(steps))
+    assert steps == {"pretrain": [1, 2, 4, 6, 8], "sparse": [4, 6, 8, 10]}[objective]
 
 
 def test_sigterm_saves_and_stops(folder, pretrained, tmp_path):

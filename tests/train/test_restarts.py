@@ -1,7 +1,6 @@
 """Runs of two processes that are killed, stopped, starved of space, and started again."""
 
 import json
-import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -55,20 +54,6 @@ def test_killed_twice_it_ends_bit_for_bit_like_one_left_alone(left_alone, tmp_pa
     assert lives[-1].statuses == [0, 0], lives[-1].outputs
     assert "from step 0 " not in lives[-1].outputs[0]
     assert _final(tmp_path) == _final(left_alone)
-
-
-@pytest.mark.slow
-def test_killed_25_times_it_ends_bit_for_bit_like_one_left_alone(tmp_path):
-    seed = int(os.environ.get("KILLS_SEED", "0"))
-    steps = ("--steps", "600", "--every", "4", "--seconds-per-step", "0.02")
-    alone, killed = tmp_path / "alone", tmp_path / "killed"
-    assert kills.Job(_toy(alone, *steps), 2).finish().statuses == [0, 0]
-    lives = kills.run_with_kills(
-        _toy(killed, *steps), 2, num_kills=25, seed=seed, saves_into=killed / "checkpoints"
-    )
-    assert sum(life.end.startswith("killed") for life in lives) == 25
-    assert lives[-1].statuses == [0, 0], lives[-1].outputs
-    assert _final(killed) == _final(alone)
 
 
 def test_one_sigterm_stops_both_at_one_step_and_the_run_goes_on_past_damage(left_alone, tmp_path):

@@ -125,6 +125,23 @@ def constrain(array: jax.Array, *names: str | None) -> jax.Array:
     return jax.lax.with_sharding_constraint(array, spec(*names))
 
 
+def of_all(array: jax.Array) -> jax.Array:
+    """An array that is split by its leading axis 'batch', whole on every device.
+
+    Said as what it is: of a mere constraint the compiler may make an all-reduce of zeros, which
+    sends twice as much.
+    """
+    layout = table_layout()
+    if layout is None or not layout.batch:
+        return array
+    return jax.shard_map(
+        lambda part: jax.lax.all_gather(part, layout.batch, axis=0, tiled=True),
+        in_specs=PartitionSpec(layout.batch),
+        out_specs=PartitionSpec(),
+        check_vma=False,
+    )(array)
+
+
 def gathered(module: _Module, dtype: str) -> _Module:
     """The module with its parameters whole along 'embed', as it is used; for fully sharded ones.
 

@@ -17,7 +17,7 @@ from smem_jax.data.packing import Rows
 from smem_jax.errors import InputError
 from smem_jax.models.retrofit import memory_blocks, memory_layer
 from smem_jax.models.transformer import Transformer
-from smem_jax.sharding import constrain
+from smem_jax.sharding import of_all
 from smem_jax.train import job_model
 from smem_jax.train.next_token import total_nll
 
@@ -134,7 +134,7 @@ class Pretraining:
         _, hidden, _ = model.block(block).before_memory(x, rows.positions, segments=rows.segments)
         indices = memory_layer(model, block).read(hidden).indices
         metrics, seen = slot_use.measure(
-            constrain(indices, None), state.seen[...], constrain(rows.segments > 0, None)
+            of_all(indices), state.seen[...], of_all(rows.segments > 0)
         )
         return state._replace(seen=state.seen.replace(seen)), metrics
 

@@ -24,7 +24,7 @@ from smem_jax.models.transformer import Transformer
 from smem_jax.optim import RowOptimizer, RowState, row_adam, row_sgd, split_rows
 from smem_jax.optim.rows import Missed
 from smem_jax.scores import background_total
-from smem_jax.sharding import axes, constrain, table_layout
+from smem_jax.sharding import axes, constrain, of_all, table_layout
 from smem_jax.train import job_model
 from smem_jax.train.next_token import total_nll
 
@@ -112,8 +112,8 @@ class SparseFinetuning:
         """Counts packed rows of ordinary text [batch, seq] as one document of the frequency."""
         model = nnx.merge(self._graphdef, state.params, state.values)
         _, _, reads = self._reads(model, rows)
-        of_all = slots.masked_reads(constrain(reads.indices, None), *self._counted(rows))
-        found, counts = slots.distinct(of_all, self._num_slots)
+        counted = slots.masked_reads(of_all(reads.indices), *self._counted(rows))
+        found, counts = slots.distinct(counted, self._num_slots)
         frequency = state.document_frequency[...].at[found].add(counts > 0, mode="drop")
         return state._replace(
             document_frequency=state.document_frequency.replace(frequency),
@@ -127,9 +127,9 @@ class SparseFinetuning:
         layout = table_layout()
         residual, hidden, reads = self._reads(model, rows)
         frequency = state.document_frequency[...]
-        of_all = constrain(reads.indices, None)
+        indices = of_all(reads.indices)
         chosen = slots.select_read_slots(
-            of_all,
+            indices,
             frequency,
             state.num_documents,
             c.top_t,
@@ -164,7 +164,7 @@ class SparseFinetuning:
         moved, rows_state = optimizer.update(
             values, _arrays(state.rows), chosen.slots, gradient, c.learning_rate
         )
-        use, _ = slot_use.measure(of_all, state.changed[...], self._counted(rows)[1])
+        use, _ = slot_use.measure(indices, state.changed[...], self._counted(rows)[1])
         is_new = chosen.is_real & ~state.changed[...].at[chosen.slots].get(
             mode="fill", fill_value=True
         )
@@ -202,7 +202,7 @@ class SparseFinetuning:
 
     def _counted(self, rows: Rows[jax.Array]) -> tuple[int, jax.Array]:
         """Number of slots, and which tokens are no padding: bool [batch, seq], on every device."""
-        return self._num_slots, constrain(rows.segments > 0, None)
+        return self._num_slots, of_all(rows.segments > 0)
 
 
 _CHOICES = {

@@ -1,0 +1,59 @@
+"""What the chips of a pod exchange in a sparse step, by the TPU's own compiler: it grows with the
+batch, and not with the number of slots.
+
+Run as `test_compile.py`.
+"""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from smem_jax import config as config_module
+from smem_jax.compile import topology
+from smem_jax.compile.collectives import collectives
+from smem_jax.job_settings import job_defaults
+from smem_jax.train.program import Program
+
+pytestmark = [
+    pytest.mark.tpu,
+    pytest.mark.skipif(
+        importlib.util.find_spec("libtpu") is None,
+        reason="libtpu, the TPU's compiler, is not installed",
+    ),
+]
+_CONFIG = Path(__file__).parents[2] / "configs" / "pods" / "finetune_1b.py"
+_SMALL = ["model.num_blocks=2", "memory.blocks=(0,)", "model.vocab_size=4096", "sparse.top_t=500"]
+_SMALL += ["model.embed_dim=512", "model.ffn_dim=1024", "model.num_heads=4", "model.num_kv_heads=4"]
+_SMALL += ["memory.value_dim=512", "memory.key_dim=64", "memory.top_k=8", "mesh.memory=4"]
+_SMALL += ["data.seq_len=128", "data.num_shards=8"]
+
+
+def exchanged(num_slots, batch_size):
+    """Bytes that a chip of a v5p:2x2x1 sends, gathered weights left out; and the memory."""
+    overrides = [f"memory.num_slots={num_slots}", f"train.batch_size={batch_size}"]
+    config = config_module.load(_CONFIG, [*_SMALL, *overrides], job_defaults())
+    program = Program(config, topology.devices(topology.parse("v5p:2x2x1")))
+    compiled = program.lower_step().compile()
+    width = config.model.embed_dim
+    found = collectives(compiled.as_text())
+    weights = [
+        each
+        for each in found
+        if each.kind == "all-gather" and all(f"{width}" in array for array in each.arrays)
+    ]
+    rest = [each for each in found if each not in weights]
+    return sum(each.sent_bytes for each in rest), compiled.memory_analysis()
+
+
+def test_it_grows_with_the_batch_and_not_with_the_number_of_slots():
+    few, memory = exchanged(2**18, 16)
+    many, memory_of_many = exchanged(2**22, 16)
+    more, _ = exchanged(2**18, 32)
+    assert many == few
+    assert 1.6 * few < more < 2.2 * few
+    table = (2**22 - 2**18) * 512 * 2 / 4
+    grown = memory_of_many.argument_size_in_bytes - memory.argument_size_in_bytes
+    assert table < grown < 1.1 * table
+    # Search compares with sqrt(num_slots) sub-keys; nothing temporary is as large as the table.
+    assert memory_of_many.temp_size_in_bytes < 0.25 * table

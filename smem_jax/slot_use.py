@@ -14,29 +14,36 @@ def nothing_seen(num_slots: int) -> nnx.Param:
     return nnx.Param(jnp.zeros(num_slots, bool), **axes("slots"))
 
 
-def measure(
-    indices: ArrayLike, seen: jax.Array, mask: ArrayLike | None = None
-) -> tuple[dict[str, jax.Array], jax.Array]:
-    """How a batch reads the slots, and `seen` with what it read.
+def entropy(indices: ArrayLike, num_slots: int, mask: ArrayLike | None = None) -> jax.Array:
+    """Entropy of the slots that a batch reads, in nats: a float32 scalar.
+
+    Its exponential is the number of slots that, read evenly, would be as spread, so a table that
+    collapses to a few hub slots shows as a fall.
 
     Args:
       indices: slot numbers, any integer dtype, [..., top_k].
-      seen: bool [num_slots].
+      num_slots: rows of the value table.
       mask: as for `smem_jax.slots.access_counts`.
-
-    Returns:
-      float32 scalars, and bool [num_slots]. 'slot_entropy' is in nats: its exponential is the
-      number of slots that, read evenly, would be as spread, so a table that collapses to a few hub
-      slots shows as a fall. 'new_slots' is the share of the slots read that was not seen before.
     """
-    num_slots = seen.shape[0]
-    slots, counts = distinct(masked_reads(indices, num_slots, mask), num_slots)
-    is_read = counts > 0
+    _, counts = distinct(masked_reads(indices, num_slots, mask), num_slots)
     total = jnp.maximum(counts.sum(), 1).astype(jnp.float32)
     weighted = jnp.sum(counts * jnp.log(jnp.maximum(counts, 1).astype(jnp.float32)))
+    return jnp.log(total) - weighted / total
+
+
+def new_share(
+    indices: ArrayLike, seen: jax.Array, mask: ArrayLike | None = None
+) -> tuple[jax.Array, jax.Array]:
+    """Of the slots that a batch reads, the share not in `seen`, float32; and `seen` with them.
+
+    Args:
+      indices, mask: as for `entropy`.
+      seen: bool [num_slots].
+    """
+    slots, counts = distinct(masked_reads(indices, seen.shape[0], mask), seen.shape[0])
+    is_read = counts > 0
     is_new = is_read & ~seen.at[slots].get(mode="fill", fill_value=True)
-    metrics = {
-        "slot_entropy": jnp.log(total) - weighted / total,
-        "new_slots": is_new.sum() / jnp.maximum(is_read.sum(), 1),
-    }
-    return metrics, seen.at[slots].set(True, mode="drop")
+    # Those that are not read are put out of range, where nothing is written.
+    slots = jnp.where(is_read, slots, seen.shape[0])
+    share = is_new.sum() / jnp.maximum(is_read.sum(), 1)
+    return share, seen.at[slots].set(True, mode="drop")

@@ -10,14 +10,16 @@ def test_entropy_and_new_slots_are_those_of_numpy():
     indices = random.integers(0, 40, (3, 5, 4))
     mask = random.random((3, 5)) < 0.7
     seen = random.random(50) < 0.4
-    metrics, after = slot_use.measure(indices, jnp.asarray(seen), mask)
+    found = slot_use.entropy(indices, 50, mask)
+    new, after = slot_use.new_share(indices, jnp.asarray(seen), mask)
     read, counts = np.unique(indices[mask], return_counts=True)
     share = counts / counts.sum()
-    assert metrics["slot_entropy"] == pytest.approx(-(share * np.log(share)).sum(), rel=1e-5)
-    assert metrics["new_slots"] == pytest.approx(np.mean(~seen[read]))
+    assert found == pytest.approx(-(share * np.log(share)).sum(), rel=1e-5)
+    assert new == pytest.approx(np.mean(~seen[read]))
     np.testing.assert_array_equal(np.flatnonzero(np.asarray(after) & ~seen), read[~seen[read]])
 
 
 def test_a_batch_of_padding_reads_nothing():
-    metrics, after = slot_use.measure(np.zeros((2, 3), int), jnp.zeros(4, bool), np.zeros(2, bool))
-    assert metrics["slot_entropy"] == 0 and metrics["new_slots"] == 0 and not after.any()
+    indices, mask = np.zeros((2, 3), int), np.zeros(2, bool)
+    new, after = slot_use.new_share(indices, jnp.zeros(4, bool), mask)
+    assert slot_use.entropy(indices, 4, mask) == 0 and new == 0 and not after.any()

@@ -133,9 +133,12 @@ class Pretraining:
         )
         _, hidden, _ = model.block(block).before_memory(x, rows.positions, segments=rows.segments)
         indices = memory_layer(model, block).read(hidden).indices
-        metrics, seen = slot_use.measure(
-            of_all(indices), state.seen[...], of_all(rows.segments > 0)
-        )
+        indices, mask = of_all(indices), of_all(rows.segments > 0)
+        share, seen = slot_use.new_share(indices, state.seen[...], mask)
+        metrics = {
+            "slot_entropy": slot_use.entropy(indices, seen.shape[0], mask),
+            "new_slots": share,
+        }
         return state._replace(seen=state.seen.replace(seen)), metrics
 
 

@@ -122,24 +122,11 @@ class SparseFinetuning:
 
     def step(self, state: SparseState, rows: Rows[jax.Array]) -> tuple[SparseState, Metrics]:
         """One step on packed rows [batch, seq]; metrics are float32 scalars."""
-        c = self._config.sparse
         model = nnx.merge(self._graphdef, state.params, state.values)
         layout = table_layout()
         residual, hidden, reads = self._reads(model, rows)
-        frequency = state.document_frequency[...]
-        indices = of_all(reads.indices)
-        chosen = slots.select_read_slots(
-            indices,
-            frequency,
-            state.num_documents,
-            c.top_t,
-            mask=self._counted(rows)[1],
-            mode=c.selection,
-            key=jax.random.fold_in(jax.random.key(self._config.seed), state.step)
-            if c.selection == "random"
-            else None,
-            background_total=background_total(frequency) if c.selection == "kl" else None,
-        )
+        indices, (num_slots, mask) = of_all(reads.indices), self._counted(rows)
+        chosen = self._select(state, indices, mask)
         places = slots.places(chosen.slots, reads.indices)
         (values,) = jax.tree.leaves(state.values)
 
@@ -147,9 +134,8 @@ class SparseFinetuning:
         def loss_of(delta: jax.Array) -> jax.Array:
             summed = lookup_with_delta(values, delta, places, *reads, layout=layout)
             written = memory_layer(model, self._block).write_out(summed, hidden)
-            x = residual + written.astype(residual.dtype)
             x = model.run_blocks(
-                x,
+                residual + written.astype(residual.dtype),
                 start=self._block + 1,
                 positions=rows.positions,
                 segments=rows.segments,
@@ -158,30 +144,42 @@ class SparseFinetuning:
             total, count = total_nll(model.logits(x), rows)
             return total / jnp.maximum(count, 1)
 
-        delta = constrain(jnp.zeros((c.top_t, values.shape[1]), jnp.float32), None, "value")
-        loss, gradient = loss_of(delta)
+        c = self._config.sparse
+        delta = jnp.zeros((c.top_t, values.shape[1]), jnp.float32)
+        loss, gradient = loss_of(constrain(delta, None, "value"))
         optimizer = split_rows(self._optimizer, layout) if layout else self._optimizer
         moved, rows_state = optimizer.update(
             values, _arrays(state.rows), chosen.slots, gradient, c.learning_rate
         )
-        use, _ = slot_use.measure(indices, state.changed[...], self._counted(rows)[1])
-        is_new = chosen.is_real & ~state.changed[...].at[chosen.slots].get(
-            mode="fill", fill_value=True
-        )
-        changed = state.changed[...].at[chosen.slots].set(True, mode="drop")
+        changed = state.changed[...]
+        is_old = changed.at[chosen.slots].get(mode="fill", fill_value=True)
         metrics = {
             "loss": loss,
             "gradient_norm": jnp.sqrt(jnp.sum(gradient**2)),
             "rows": chosen.is_real.sum(),
-            "slot_entropy": use["slot_entropy"],
-            "new_slots": is_new.sum() / jnp.maximum(chosen.is_real.sum(), 1),
+            "slot_entropy": slot_use.entropy(indices, num_slots, mask),
+            "new_slots": jnp.sum(~is_old) / jnp.maximum(chosen.is_real.sum(), 1),
         }
         return state._replace(
             values=jax.tree.map(lambda _: moved, state.values),
             rows=jax.tree.unflatten(jax.tree.structure(state.rows), jax.tree.leaves(rows_state)),
-            changed=state.changed.replace(changed),
+            changed=state.changed.replace(changed.at[chosen.slots].set(True, mode="drop")),
             step=state.step + 1,
         ), metrics
+
+    def _select(self, state: SparseState, indices: jax.Array, mask: jax.Array) -> slots.Selection:
+        c, frequency = self._config.sparse, state.document_frequency[...]
+        key = jax.random.fold_in(jax.random.key(self._config.seed), state.step)
+        return slots.select_read_slots(
+            indices,
+            frequency,
+            state.num_documents,
+            c.top_t,
+            mask=mask,
+            mode=c.selection,
+            key=key if c.selection == "random" else None,
+            background_total=background_total(frequency) if c.selection == "kl" else None,
+        )
 
     def _reads(
         self, model: Transformer, rows: Rows[jax.Array]

@@ -12,7 +12,7 @@ WORKDIR := runs/quickstart
 WORKERS ?= 2
 ARGS ?=
 
-.PHONY: help quickstart try-pod install dev test test-slow test-tpu benchmarks lint format clean
+.PHONY: help quickstart try-pod install dev test test-slow test-tpu compile-pods benchmarks lint format clean
 
 help: ## Says what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -39,6 +39,15 @@ test-slow: $(VENV)/.dev $(VENV)/.model ## Runs the slow tests
 
 test-tpu: $(VENV)-tpu/.ready ## Compiles the TPU kernels for five chips; needs no TPU
 	$(VENV)-tpu/bin/pytest -m tpu -n $(WORKERS) tests/tpu $(ARGS)
+
+POD_STEPS := pretrain_1b/v5p:2x2x4 pretrain_1b/v6e:4x4 finetune_1b/v5p:8x8x8 finetune_1b/v6e:16x16
+
+compile-pods: $(VENV)-tpu/.ready ## Compiles configs/pods for TPU slices; 20 minutes, and no TPU
+	for step in $(POD_STEPS); do \
+	  name=$${step%/*} slice=$${step#*/}; \
+	  $(VENV)-tpu/bin/smem compile --config configs/pods/$$name.py --topology $$slice \
+	    --json benchmarks/results/pods/$${name}_$${slice//:/_}.json; \
+	done
 
 benchmarks: $(VENV)-bench/.ready ## Times the core beside PyTorch; fetches PyTorch
 	$(VENV)-bench/bin/python -m benchmarks.lookup $(ARGS)

@@ -1,6 +1,7 @@
 """What accelerators can do, by their makers' public pages; nothing here was measured."""
 
 import dataclasses
+import re
 
 _GIB = 2**30
 _2D = ("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16")
@@ -93,6 +94,22 @@ GPUS = {
 }
 
 
+_TPU_KINDS = {
+    "TPU v4": "v4",
+    "TPU v5 lite": "v5e",
+    "TPU v5e": "v5e",
+    "TPU v5": "v5p",
+    "TPU v5p": "v5p",
+    "TPU v6 lite": "v6e",
+    "TPU v6e": "v6e",
+    "TPU7x": "tpu7x",
+}
+
+
 def peak_flops(device_kind: str) -> float | None:
     """Peak bfloat16 FLOP/s of a device as `jax.Device.device_kind` names it; None if unknown."""
-    return None
+    if device_kind in _TPU_KINDS:
+        return TPUS[_TPU_KINDS[device_kind]].of_device().flops
+    gpu = re.match(r"NVIDIA (A100|H100|H200|B200)\b", device_kind)
+    # Both A100 have one rate. Cards in PCIe slots have a lower one than these, of SXM modules.
+    return GPUS["a100-80" if gpu[1] == "A100" else gpu[1].lower()].flops if gpu else None

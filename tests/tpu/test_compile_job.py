@@ -12,7 +12,7 @@ from jax.sharding import Mesh, NamedSharding
 
 from smem_jax import cli
 from smem_jax.compile import check, hlo, topology
-from smem_jax.compile.chips import TPUS
+from smem_jax.compile.chips import TPUS, peak_flops
 from smem_jax.compile.work import work
 from smem_jax.errors import InputError
 from smem_jax.kernels.lookup import pallas_mosaic_tpu
@@ -51,7 +51,9 @@ def lowered(function, sharding, *arrays, **options):
 def test_slices_have_as_many_devices_as_is_said(chip):
     for shape in TPUS[chip].shapes[:4]:
         machines = topology.parse(f"{chip}:{shape}")
-        assert len(topology.devices(machines)) == machines.num_devices
+        devices = topology.devices(machines)
+        assert len(devices) == machines.num_devices
+        assert peak_flops(devices[0].device_kind) == TPUS[chip].of_device().flops
 
 
 def test_a_slice_that_the_compiler_does_not_know_is_named():

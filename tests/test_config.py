@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 
 from smem_jax import config
 from smem_jax.errors import InputError
+from smem_jax.job_settings import job_defaults
 from smem_jax.settings import defaults as product_defaults
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -169,7 +170,11 @@ def test_bad_json_is_refused(text, message):
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.py")), ids=lambda p: p.name)
+_CONFIGS = [*(ROOT / "configs").glob("*.py"), *(ROOT / "configs" / "pods").glob("*.py")]
+
+
+@pytest.mark.parametrize("path", sorted(_CONFIGS), ids=lambda p: p.name)
 def test_configurations_of_the_project_load_and_survive_json(path):
-    found = config.load(path, [], product_defaults())
-    assert config.from_json(config.to_json(found), product_defaults()) == found
+    known = product_defaults() if path.name == "quickstart.py" else job_defaults()
+    found = config.load(path, [], known)
+    assert config.from_json(config.to_json(found), known) == found

@@ -54,7 +54,10 @@ def retrofit(
       InputError: for a block that the model does not have or that is named twice.
     """
     if not blocks:
-        raise InputError("memory blocks [] must have at least one block")
+        raise InputError(
+            "memory blocks [] must be different numbers from 0 to "
+            f"{model.config.num_blocks - 1}, one at least"
+        )
     check_blocks(blocks, model.config.num_blocks)
     table = None
     for number in blocks:

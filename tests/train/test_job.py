@@ -137,6 +137,7 @@ def test_sigterm_saves_and_stops(folder, pretrained, tmp_path):
     assert same(run(config, tmp_path / "run")[8], pretrained[1][8])
 
 
+@pytest.mark.slow
 def test_a_profile_is_written(folder, tmp_path):
     config = job_configs.tiny("pretrain", folder, train__steps=3)
     job.run(config, tmp_path / "run", profile=(1, 1))

@@ -56,6 +56,7 @@ def test_killed_twice_it_ends_bit_for_bit_like_one_left_alone(left_alone, tmp_pa
     assert _final(tmp_path) == _final(left_alone)
 
 
+@pytest.mark.slow
 def test_one_sigterm_stops_both_at_one_step_and_the_run_goes_on_past_damage(left_alone, tmp_path):
     job = kills.Job(_toy(tmp_path, *_STEPS), 2)
     kills.wait_for_saves(job, tmp_path / "checkpoints", 2)

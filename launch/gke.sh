@@ -49,6 +49,10 @@ while [ $# -gt 0 ]; do
   shift
 done
 
+for word in "${more[@]}"; do
+  [ "$word" != --overwrite ] || die "--overwrite would drop the run at each restart; empty --workdir first"
+done
+
 for field in name topology image config workdir; do
   [ -n "${!field}" ] || die "--$field is missing; see gke.sh --help"
 done

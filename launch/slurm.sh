@@ -54,6 +54,10 @@ while [ $# -gt 0 ]; do
   shift
 done
 
+for word in "${more[@]}"; do
+  [ "$word" != --overwrite ] || die "--overwrite would drop the run at each restart; empty --workdir first"
+done
+
 for name in nodes config workdir; do
   [ -n "${!name}" ] || die "--$name is missing; see slurm.sh --help"
 done

@@ -59,6 +59,10 @@ while [ $# -gt 0 ]; do
   shift
 done
 
+for word in "${more[@]}"; do
+  [ "$word" != --overwrite ] || die "--overwrite would drop the run at each restart; empty --workdir first"
+done
+
 for field in name zone topology image config workdir; do
   [ -n "${!field}" ] || die "--$field is missing; see tpu_vm.sh --help"
 done

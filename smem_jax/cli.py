@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from smem_jax.errors import InputError
+from smem_jax.errors import InputError, TransientError
 
 _FAILED, _BAD_INPUT, _DOES_NOT_FIT = 1, 2, 3
 _INTERRUPTED = 130
@@ -194,13 +194,14 @@ def _train(args: argparse.Namespace) -> int | None:
         found = job.run(settings, args.workdir, args.overwrite, profile)
         print(f"{args.workdir}: {found['batches']} batches done")
     except job.Stopped as stopped:
-        print(f"smem: {stopped}; the same command goes on", file=sys.stderr)
+        without = " without --overwrite" if args.overwrite else ""
+        print(f"smem: {stopped}; the same command{without} goes on", file=sys.stderr)
         status = _TERMINATED
     except InputError as error:
         if args.debug:
             raise
         _print_error(error)
-        processes.leave(_BAD_INPUT)
+        processes.leave(_FAILED if isinstance(error, TransientError) else _BAD_INPUT)
     except KeyboardInterrupt:
         print("\nsmem: interrupted; the same command goes on", file=sys.stderr)
         processes.leave(_INTERRUPTED)

@@ -7,3 +7,10 @@ class InputError(ValueError):
     The message is one line that names the thing, its value and what would be right. The command
     line prints it without a traceback and exits with status 2.
     """
+
+
+class TransientError(InputError):
+    """What may be right at another try, such as storage or a host that was away for a while.
+
+    A launcher starts a job anew after it, and not after other bad input.
+    """

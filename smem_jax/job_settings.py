@@ -58,8 +58,9 @@ def job_defaults() -> ConfigDict:
     data.source = ""
     data.tokenizer = "bytes"  # or a GGUF file, a directory, package:NAME/FILE
     data.seq_len = 128
-    # Into how many streams the data are cut; it has to divide train.batch_size. Each process reads
-    # those whose rows its devices hold, so a multiple of the most processes there may be is right.
+    # Into how many streams the data are cut; it has to divide train.batch_size, and stays the same
+    # when a job goes on. Each process reads those whose rows its devices hold, so on a pod a
+    # multiple of the most devices that may split a batch is right.
     data.num_shards = 4
 
     background = config.background = ConfigDict()  # of the objective 'sparse'

@@ -183,6 +183,11 @@ def shardings(state: Any, mesh: jax.sharding.Mesh) -> Any:
 
     def named(path, array, found: PartitionSpec) -> NamedSharding:
         name = jax.tree_util.keystr(path, simple=True, separator=".").removesuffix(".value")
+        used = [axis for entry in found for axis in _mesh_axes(entry)]
+        if len(set(used)) < len(used):
+            raise InputError(
+                f"mesh.rules: two axes of {name} would be split by one mesh axis, {tuple(found)}"
+            )
         check_divides(mesh, found, array.shape, name)
         return NamedSharding(mesh, found)
 
@@ -194,10 +199,15 @@ def check_divides(
 ) -> None:
     """Raises InputError unless every axis of `shape` can be split as `found` says."""
     for number, (size, entry) in enumerate(zip(shape, found, strict=False)):
-        split_by = (entry,) if isinstance(entry, str) else tuple(entry or ())
+        split_by = _mesh_axes(entry)
         parts = math.prod(mesh.shape[axis] for axis in split_by)
         if size % parts:
             raise InputError(
                 f"{name} of shape {tuple(shape)}: axis {number} cannot be split over the {parts} "
                 f"devices of mesh axes {', '.join(split_by)}"
             )
+
+
+def _mesh_axes(entry: Any) -> tuple[str, ...]:
+    """Those of one entry of a PartitionSpec."""
+    return (entry,) if isinstance(entry, str) else tuple(entry or ())

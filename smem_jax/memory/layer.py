@@ -74,6 +74,8 @@ class MemoryConfig:
             )
         if self.key_dim < 2 or self.key_dim % 2:
             raise InputError(f"key_dim={self.key_dim} must be even and at least 2")
+        if self.row_dim < 1:
+            raise InputError(f"value_dim={self.row_dim} must be at least 1")
         if self.num_heads < 1:
             raise InputError(f"num_heads={self.num_heads} must be at least 1")
         if self.row_dim != self.output_dim and not self.output_projection:

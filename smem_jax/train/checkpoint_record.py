@@ -50,16 +50,23 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def check_same_run(
-    where: Path, content: Mapping[str, Any], config: Any, arrays: Mapping[str, Any]
+    where: Path,
+    content: Mapping[str, Any],
+    config: Any,
+    arrays: Mapping[str, Any],
+    in_part: bool = False,
 ) -> None:
-    """Raises InputError where a record is of another configuration or of other arrays."""
+    """Raises InputError where a record is of another configuration or of other arrays.
+
+    With `in_part` it may have more arrays than those given.
+    """
     if content["format"] != _FORMAT:
         raise InputError(f"{where} has format {content['format']}; {_FORMAT} is right")
     differences = _differences(content["config"], config)
     if differences:
         raise InputError(f"{where} is of another configuration: {'; '.join(differences)}")
     saved = content["arrays"]
-    for name in [*saved, *(name for name in arrays if name not in saved)]:
+    for name in [*(saved if not in_part else arrays), *(n for n in arrays if n not in saved)]:
         there = saved.get(name, "missing")
         here = _description(arrays[name]) if name in arrays else "missing"
         if there != here:

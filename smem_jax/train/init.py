@@ -9,54 +9,62 @@ from ml_collections import ConfigDict
 
 from smem_jax.errors import InputError
 from smem_jax.train import job_dir
-from smem_jax.train.program import Program
+from smem_jax.train.program import Program, objective_of
 from smem_jax.train.run_checkpoints import RunCheckpoints
 
-
-def from_job(program: Program, config: ConfigDict, workdir: Path) -> Any:
-    """The first state of a job with the parameters of the newest checkpoint in `workdir`.
-
-    That job may have run on another mesh and with another objective; what is stored in another
-    dtype there is converted. Raises InputError where there is no checkpoint, or of another model.
-    """
-    theirs = job_dir.read_config(workdir)
-    identity = json.dumps(job_dir.identity(theirs))
-    with theirs.unlocked():
-        theirs.mesh = config.mesh.copy_and_resolve_references()
-    source = Program(theirs, program.mesh.devices.flatten().tolist())
-    checkpoints = RunCheckpoints(
-        workdir / "checkpoints", keep=2, config_json=identity, read_only=True
-    )
-    with checkpoints, source.use():
-        restored = checkpoints.restore(source.state)
-    if restored is None:
-        raise InputError(f"init={str(workdir)!r} holds no checkpoint")
-    found = restored.arrays.params, restored.arrays.values
-    wanted = program.state.params, program.state.values
-    _check_same(workdir, found, wanted)
-
-    def first(*found: Any) -> Any:
-        return program.objective.state_of(
-            *jax.tree.map(lambda array, like: array.astype(like.dtype), found, wanted)
-        )
-
-    layout = jax.tree.map(lambda like: like.sharding, program.state)
-    return jax.jit(first, out_shardings=layout)(*found)
+# Fields in which the two models may differ: how numbers are stored and computed.
+_FREE = ("model.params_dtype", "model.compute_dtype", "model.remat", "memory.values_dtype")
 
 
-def _check_same(workdir: Path, found: Any, wanted: Any) -> None:
-    theirs, ours = _shapes(found), _shapes(wanted)
-    for name in sorted(theirs.keys() | ours.keys()):
-        there, here = theirs.get(name, "missing"), ours.get(name, "missing")
-        if there != here:
+def check(config: ConfigDict, workdir: Path) -> None:
+    """Raises InputError unless `config.init` is another job's directory, of the same model."""
+    source = Path(config.init)
+    if source.resolve() == workdir.resolve():
+        raise InputError(f"init={config.init!r} is the work directory itself")
+    theirs = job_dir.read_config(source)
+    for name, there in _model_fields(theirs).items():
+        here = _model_fields(config)[name]
+        if there != here and name not in _FREE:
             raise InputError(
-                f"init={str(workdir)!r}: {name} is {there} there and {here} in this configuration"
+                f"init={config.init!r}: {name} is {there} there and {here} in this configuration"
             )
 
 
-def _shapes(trees: tuple[Any, Any]) -> dict[str, tuple[int, ...]]:
-    """By name, without the number of the tree."""
-    return {
-        jax.tree_util.keystr(path[1:], simple=True, separator=".").removesuffix(".value"): a.shape
-        for path, a in jax.tree_util.tree_leaves_with_path(trees)
+def from_job(program: Program, config: ConfigDict) -> Any:
+    """The first state of a job with the parameters of the newest checkpoint in `config.init`.
+
+    That job may have run on another mesh and with another objective; what is stored in another
+    dtype there is converted. Of its checkpoint nothing but the parameters is read. Raises
+    InputError where there is none.
+    """
+    workdir = Path(config.init)
+    theirs = job_dir.read_config(workdir)
+    source = program.state_of(objective_of(theirs))
+    checkpoints = RunCheckpoints(
+        workdir / "checkpoints",
+        keep=2,
+        config_json=json.dumps(job_dir.identity(theirs)),
+        read_only=True,
+    )
+    with checkpoints:
+        restored = checkpoints.restore({"params": source.params, "values": source.values})
+    if restored is None:
+        raise InputError(f"init={config.init!r} holds no checkpoint")
+    wanted = {"params": program.state.params, "values": program.state.values}
+
+    def first(found: dict[str, Any]) -> Any:
+        cast = jax.tree.map(lambda array, like: array.astype(like.dtype), found, wanted)
+        return program.objective.state_of(cast["params"], cast["values"])
+
+    layout = jax.tree.map(lambda like: like.sharding, program.state)
+    return jax.jit(first, donate_argnums=0, out_shardings=layout)(restored.arrays)
+
+
+def _model_fields(config: ConfigDict) -> dict[str, Any]:
+    """What a model's parameters mean depends on these."""
+    fields = {
+        f"{section}.{name}": value
+        for section in ("model", "memory")
+        for name, value in config[section].to_dict().items()
     }
+    return {**fields, "data.tokenizer": config.data.tokenizer}

@@ -54,20 +54,25 @@ def run(
       What `workdir/summary.json` says.
 
     Raises:
-      InputError: for bad input; what was there is kept.
+      InputError: for bad input; what was there is kept, but that `overwrite` has dropped it if
+        the devices, the data or `init` were all right.
       Stopped: after SIGTERM, with a checkpoint written.
     """
     with ExitStack() as stack:
         program = Program(config, jax.devices())
         with together():
-            streams = _Streams(config, program.local_rows)
+            streams = _Streams(config, program.local_rows, program.batch_parts)
         stack.callback(streams.close)
         with together():
-            job_dir.check(workdir, overwrite)
+            finished = job_dir.check(workdir, config, overwrite)
+            if config.init:
+                init.check(config, workdir)
+        if finished is not None:
+            return finished
         stack.enter_context(WorkdirLock(workdir))
         with together():
-            if jax.process_index() == 0:
-                job_dir.claim(workdir, config, overwrite)
+            if jax.process_index() == 0 and overwrite:
+                job_dir.empty(workdir)
         identity = json.dumps(job_dir.identity(config))
         keep = config.train.keep_checkpoints
         checkpoints = stack.enter_context(
@@ -76,6 +81,8 @@ def run(
         stop = stack.enter_context(StopSignal())
         stack.enter_context(program.use())
         done, state = _first_state(program, config, checkpoints, streams)
+        if jax.process_index() == 0:
+            job_dir.write_config(workdir, config)
         total = streams.background + config.train.steps
         checkpoints.prepare(state)
         metrics = stack.enter_context(JobMetrics(program, config, workdir, done))
@@ -92,6 +99,8 @@ def run(
             counts = done < streams.background
             state, found = (program.count if counts else program.step)(state, rows)
             done += 1
+            if done == streams.background:
+                metrics.start_window(done)
             if not counts and metrics.is_due(done):
                 state, use = program.slot_use(state, rows)
                 progress.set_postfix(loss=f"{metrics.write(done, {**found, **use}):.3f}")
@@ -113,7 +122,7 @@ def run(
 class _Streams:
     """The batches of this process by their number in the job: background first, then data."""
 
-    def __init__(self, config: ConfigDict, local_rows: np.ndarray):
+    def __init__(self, config: ConfigDict, local_rows: np.ndarray, parts: int):
         is_sparse = config.objective == "sparse"
         self.background = config.background.batches if is_sparse else 0
         self.waited = 0.0
@@ -135,8 +144,8 @@ class _Streams:
         if len(local_rows) != len(shards) * rows_per_shard:
             raise InputError(
                 f"data.num_shards={num_shards}: the devices of process {jax.process_index()} have "
-                f"{len(local_rows)} rows of {config.train.batch_size}, which are parts of shards; "
-                f"a multiple of {config.train.batch_size // len(local_rows)} is right"
+                f"parts of shards; a multiple of {parts}, into which the mesh splits a batch, is "
+                "right"
             )
         self._streams: dict[str, Stream] = {
             name: open_stream(
@@ -182,7 +191,7 @@ def _first_state(
             streams.restore(restored.position)
         return restored.step, restored.arrays
     if config.init:
-        return 0, init.from_job(program, config, Path(config.init))
+        return 0, init.from_job(program, config)
     return 0, program.initial_state(jax.random.key(config.seed))
 
 

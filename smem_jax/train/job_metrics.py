@@ -71,9 +71,13 @@ class JobMetrics:
             if not sys.stderr.isatty():  # a terminal has the progress bar
                 shown = " ".join(f"{name}={value:.4g}" for name, value in self._last.items())
                 print(f"batch {done}: {shown}", file=sys.stderr, flush=True)
-        self._window, self._since = now, done
-        self._in_window = dict.fromkeys(self._in_window, 0.0)
+        self.start_window(done)
         return values["loss"]
+
+    def start_window(self, done: int) -> None:
+        """What is written next is of the batches after the first `done`."""
+        self._window, self._since = time.perf_counter(), done
+        self._in_window = dict.fromkeys(self._in_window, 0.0)
 
     def summary(self, done: int) -> dict[str, Any]:
         """Of this process' part of the job; process 0 writes it to `summary.json`."""

@@ -1,6 +1,7 @@
 """Metrics of a run as JSON lines and as TensorBoard events."""
 
 import json
+import os
 from pathlib import Path
 
 from tensorboardX import SummaryWriter
@@ -15,7 +16,9 @@ class MetricsWriter:
     def __init__(self, workdir: Path, first_step: int):
         self._path = workdir / "metrics.jsonl"
         kept = [line for line in _lines(self._path) if _step(line) < first_step]
-        self._path.write_text("".join(f"{line}\n" for line in kept))
+        partial = self._path.with_name(f"{self._path.name}.partial")
+        partial.write_text("".join(f"{line}\n" for line in kept))
+        os.replace(partial, self._path)
         self._events = SummaryWriter(str(workdir / "events"), purge_step=first_step)
 
     def write(self, step: int, **scalars: float) -> None:

@@ -57,6 +57,9 @@ class Pretraining:
                 f"pretrain.warmup_steps={c.warmup_steps} must be less than "
                 f"train.steps={config.train.steps}"
             )
+        for name in ("b1", "b2"):
+            if not 0 <= c[name] < 1:
+                raise InputError(f"pretrain.{name}={c[name]} must be at least 0 and below 1")
         schedule = optax.warmup_cosine_decay_schedule(
             0.0, c.learning_rate, c.warmup_steps, config.train.steps, c.final_learning_rate
         )
@@ -127,6 +130,8 @@ class Pretraining:
     ) -> tuple[PretrainState, Metrics]:
         """What the batch reads at the first memory block, for the log; marks that as seen."""
         model = nnx.merge(self._graphdef, state.params, state.values)
+        if not memory_blocks(model):
+            return state, {}
         block = memory_blocks(model)[0]
         x = model.run_blocks(
             model.embed(rows.tokens), stop=block, positions=rows.positions, segments=rows.segments

@@ -18,7 +18,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
-from smem_jax.errors import InputError
+from smem_jax.errors import InputError, TransientError
 
 # Seconds. Machines of a pod may start minutes apart. A process that is silent for `_HEARTBEAT` is
 # taken for dead, and JAX ends the others; one that is done waits `_SHUTDOWN` for the others.
@@ -59,8 +59,11 @@ def start(
             heartbeat_timeout_seconds=_HEARTBEAT,
             shutdown_timeout_seconds=_SHUTDOWN,
         )
-    except (ValueError, RuntimeError) as error:
+    except ValueError as error:
         raise InputError(_why_not(coordinator, error)) from error
+    except RuntimeError as error:  # such as the coordinator of a start before, on its way out
+        how = "--distributed" if coordinator is None else f"--coordinator {coordinator}"
+        raise TransientError(f"{how}: cannot join the job ({_first_line(error)})") from error
     finally:
         alarm.cancel()
 

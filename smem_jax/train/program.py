@@ -6,6 +6,7 @@ The same program is run by `smem train`, and compiled for machines that are not 
 
 import contextlib
 import functools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -56,12 +57,11 @@ class Program:
         self.rules = sharding.check_rules(config.mesh.rules.to_dict())
         sizes = {axis: config.mesh[axis] for axis in sharding.MESH_AXES}
         self.mesh = sharding.make_mesh(sizes, devices)
-        self.objective = _OBJECTIVES[config.objective](config)
+        self.objective = objective_of(config)
+        self.state = self.state_of(self.objective)
+        layout = jax.tree.map(lambda array: array.sharding, self.state)
         with self.use():
-            shapes = jax.eval_shape(lambda: self.objective.initial_state(jax.random.key(0)))
-            layout = sharding.shardings(shapes, self.mesh)
             batch = NamedSharding(self.mesh, sharding.spec("batch"))
-        self.state = _with(shapes, layout)
         shape = (config.train.batch_size, config.data.seq_len)
         sharding.check_divides(self.mesh, batch.spec, shape, "train.batch_size: a batch")
         like = jax.ShapeDtypeStruct(shape, jnp.int32, sharding=batch)
@@ -75,6 +75,16 @@ class Program:
         self.step = jitted(self.objective.step)
         self.count = jitted(getattr(self.objective, "count", _nothing))
         self.slot_use = jitted(getattr(self.objective, "slot_use", _nothing))
+
+    def state_of(self, objective: Any) -> Any:
+        """`state` for another objective on the same mesh."""
+        with self.use():
+            shapes = jax.eval_shape(lambda: objective.initial_state(jax.random.key(0)))
+            return jax.tree.map(
+                lambda array, place: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=place),
+                shapes,
+                sharding.shardings(shapes, self.mesh),
+            )
 
     @contextlib.contextmanager
     def use(self) -> Iterator[None]:
@@ -99,6 +109,11 @@ class Program:
         numbers = np.arange(like.shape[0])
         return np.unique(np.concatenate([numbers[rows] for rows, *_ in parts]))
 
+    @property
+    def batch_parts(self) -> int:
+        """Into how many parts the mesh splits a batch."""
+        return math.prod(self.mesh.shape[axis] for axis in self.rules["batch"])
+
     def place(self, rows: Rows[np.ndarray]) -> Rows[jax.Array]:
         """A global batch of the `local_rows` of each process, [number of them, seq]."""
         numbers = np.arange(self.rows.tokens.shape[0])
@@ -112,12 +127,17 @@ class Program:
         return Rows(*map(placed, self.rows, rows))
 
 
-def check(config: ConfigDict) -> None:
-    """Raises InputError for a value that cannot be right, without reading any file."""
+def objective_of(config: ConfigDict) -> Any:
+    """The functions of a configuration's objective; InputError for one that does not exist."""
     if config.objective not in _OBJECTIVES:
         raise InputError(
             f"objective={config.objective!r} must be one of {', '.join(map(repr, _OBJECTIVES))}"
         )
+    return _OBJECTIVES[config.objective](config)
+
+
+def check(config: ConfigDict) -> None:
+    """Raises InputError for a value that cannot be right, without reading any file."""
     for name in _AT_LEAST_ONE:
         section, field = name.split(".")
         if config[section][field] < 1:
@@ -131,12 +151,3 @@ def check(config: ConfigDict) -> None:
 
 def _nothing(state: Any, _rows: Rows) -> tuple[Any, dict[str, jax.Array]]:
     return state, {}
-
-
-def _with(shapes: Any, layout: Any) -> Any:
-    """The shapes with their shardings."""
-    return jax.tree.map(
-        lambda array, place: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=place),
-        shapes,
-        layout,
-    )

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
-from smem_jax.errors import InputError
+from smem_jax.errors import InputError, TransientError
 from smem_jax.train import checkpoint_record, orbax_errors
 from smem_jax.train.fingerprints import fingerprints
 from smem_jax.train.processes import gather, together
@@ -42,7 +42,8 @@ class RunCheckpoints:
     removed only after a newer one is complete, so there has to be space for `keep` + 1.
 
     `config_json`, a JSON object, says what run it is: what was saved under another one is refused.
-    With `read_only` nothing in the directory is changed, which may be that of a run under way.
+    With `read_only` nothing in the directory is changed, which may be that of a run under way, and
+    a part of what was saved can be restored.
 
     Raises InputError where the directory cannot be made.
     """
@@ -92,7 +93,7 @@ class RunCheckpoints:
         be equal (ValueError). With `wait` it returns only when the checkpoint is complete. The step
         that was saved or restored last is not saved again.
 
-        Raises InputError, in all processes, where this or the previous save failed, as with no
+        Raises TransientError, in all processes, where this or the previous save failed, as with no
         space left; the checkpoints before it are still there.
         """
         jax.block_until_ready(arrays)
@@ -112,7 +113,7 @@ class RunCheckpoints:
                 self._manager.save(step, args=ocp.args.Composite(**items), force=True)
             except (OSError, ValueError) as error:
                 self._failure = self._failure or self._failed(error)
-                raise InputError(self._failure) from error
+                raise TransientError(self._failure) from error
         if wait:
             self.wait()
         return time.monotonic() - start
@@ -177,7 +178,7 @@ class RunCheckpoints:
             replies = [json.loads(r) for r in gather(json.dumps([self._failure, busy, position]))]
             self._failure = next((reply[0] for reply in replies if reply[0]), "")
             if self._failure:
-                raise InputError(self._failure)
+                raise TransientError(self._failure)
             if not any(reply[1] for reply in replies):
                 return [reply[2] for reply in replies]
             time.sleep(0.02)
@@ -219,7 +220,9 @@ class RunCheckpoints:
                 content = self._read_record(step)
                 with together():
                     where = self._directory / str(step)
-                    checkpoint_record.check_same_run(where, content, self._config, wanted)
+                    checkpoint_record.check_same_run(
+                        where, content, self._config, wanted, in_part=self._read_only
+                    )
                 arrays = self._read_arrays(step, wanted)
                 _compare(fingerprints(arrays), content["fingerprints"])
             except _Damaged as error:
@@ -244,8 +247,13 @@ class RunCheckpoints:
         try:
             # A handler by itself: a whole checkpointer would wait for the other processes, which
             # may have failed to read.
-            arrays = ocp.StandardCheckpointHandler().restore(
-                self._manager.directory / str(step) / _ARRAYS, args=ocp.args.StandardRestore(full)
+            arrays = ocp.PyTreeCheckpointHandler().restore(
+                self._manager.directory / str(step) / _ARRAYS,
+                args=ocp.args.PyTreeRestore(
+                    item=full,
+                    restore_args=ocp.checkpoint_utils.construct_restore_args(full),
+                    partial_restore=self._read_only,
+                ),
             )
         except Exception as error:  # Orbax raises that very class for a file that is cut
             if isinstance(orbax_errors.cause(error), MemoryError | jax.errors.JaxRuntimeError):

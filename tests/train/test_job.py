@@ -11,7 +11,7 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
 from smem_jax.errors import InputError
-from smem_jax.train import job
+from smem_jax.train import job, job_dir
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -158,15 +158,18 @@ def test_a_profile_is_written(folder, tmp_path):
         ({"data__source": "text:/nowhere.txt"}, "/nowhere.txt: cannot be read"),
         ({"model__vocab_size": 100}, "model.vocab_size=100 must be at least 257, of the tokenizer"),
         ({"model__compute_dtype": "float16"}, "model.compute_dtype='float16' must be"),
+        ({"mesh__rules__heads": ("memory",)}, "two axes of params.blocks.0.attention.key.kernel"),
+        ({"memory__value_dim": 0}, "value_dim=0 must be at least 1"),
+        ({"pretrain__b1": 2.0}, "pretrain.b1=2.0 must be at least 0 and below 1"),
         ({"init": "/nowhere"}, "/nowhere is no work directory of `smem train`"),
     ],
 )
 def test_bad_input_is_named_and_nothing_is_written(fields, message, folder, tmp_path):
     config = job_configs.tiny("pretrain", folder)
     with config.unlocked():
-        for name, value in fields.items():
-            section, _, field = name.rpartition("__")
-            (config[section] if section else config)[field] = value
+        config.update_from_flattened_dict(
+            {name.replace("__", "."): value for name, value in fields.items()}
+        )
     with pytest.raises(InputError, match=message):
         job.run(config, tmp_path / "run")
     assert not list(tmp_path.rglob("checkpoints/*"))
@@ -174,8 +177,9 @@ def test_bad_input_is_named_and_nothing_is_written(fields, message, folder, tmp_
 
 def test_work_directories_of_others_are_refused(folder, pretrained, tmp_path):
     config = job_configs.tiny("pretrain", folder)
-    with pytest.raises(InputError, match="holds a finished job; --overwrite starts anew"):
-        job.run(config, pretrained[0])
+    other = job_configs.tiny("pretrain", folder, seed=1)
+    with pytest.raises(InputError, match="a finished job of another configuration; --overwrite"):
+        job.run(other, pretrained[0])
     (tmp_path / "letter.txt").write_text("mine")
     with pytest.raises(InputError, match="is no work directory of `smem train`"):
         job.run(config, tmp_path, overwrite=True)
@@ -194,6 +198,45 @@ def test_another_configuration_or_model_is_refused_by_name(folder, pretrained, t
     with pytest.raises(InputError, match="learning_rate"):
         job.run(other, tmp_path / "run")
     other = job_configs.tiny("sparse", folder, init=str(pretrained[0]), memory__num_slots=64)
-    with pytest.raises(InputError, match=r"blocks.1.memory.sub_keys is \(2, 2, 16, 8\) there"):
+    with pytest.raises(InputError, match=r"memory.num_slots is 256 there and 64 in this"):
+        job.run(other, tmp_path / "other")
+    # What gives arrays of the same shapes, too.
+    other = job_configs.tiny("sparse", folder, init=str(pretrained[0]), model__rope_base=5e5)
+    with pytest.raises(InputError, match=r"model.rope_base is 10000.0 there and 500000.0"):
         job.run(other, tmp_path / "other")
     assert run(config, tmp_path / "run")[8].step == 8
+
+
+def test_a_finished_job_says_so_again_and_an_overwritten_one_starts_anew(folder, tmp_path):
+    config = job_configs.tiny("pretrain", folder, train__steps=3)
+    first = json.loads(json.dumps(job.run(config, tmp_path / "run")))
+    assert job.run(config, tmp_path / "run") == first
+    # Bad input drops nothing.
+    for fields in ({"init": str(tmp_path / "run")}, {"data__source": "text:/nowhere.txt"}):
+        wrong = job_configs.tiny("pretrain", folder, train__steps=4, **fields)
+        with pytest.raises(InputError):
+            job.run(wrong, tmp_path / "run", overwrite=True)
+    assert job.run(config, tmp_path / "run") == first
+    other = job_configs.tiny("pretrain", folder, train__steps=4)
+    assert min(run(other, tmp_path / "run", overwrite=True)) == 1
+
+
+def test_a_directory_whose_emptying_was_cut_off_is_not_gone_on_with(folder, tmp_path, monkeypatch):
+    config = job_configs.tiny("pretrain", folder, train__steps=3)
+    job.run(config, tmp_path / "run")
+
+    def cut_off(_path):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(job_dir.shutil, "rmtree", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            job.run(config, tmp_path / "run", overwrite=True)
+    assert (tmp_path / "run" / ".dropped").is_dir()
+    assert min(run(config, tmp_path / "run", overwrite=True)) == 1
+    assert not (tmp_path / "run" / ".dropped").exists()
+
+
+def test_a_model_without_memory_can_be_pretrained(folder, tmp_path):
+    config = job_configs.tiny("pretrain", folder, memory__blocks=(), train__steps=3)
+    assert "slot_entropy" not in job.run(config, tmp_path / "run")["last"]

@@ -62,3 +62,18 @@ def test_no_exchange_of_a_sparse_step_is_as_large_as_a_part_of_the_table(results
     largest = max(size for _, size, _ in line["collectives"])
     assert largest < line["table_bytes"] * line["part_of_the_table"]
     assert {"all-gather", "all-to-all"} <= {kind for kind, _, _ in line["collectives"]}
+
+
+@pytest.mark.slow
+def test_what_eight_devices_saved_has_the_same_logits_on_four_and_on_one(tmp_path):
+    done = subprocess.run(
+        [sys.executable, _SCRIPT.with_name("restored_logits.py"), tmp_path],
+        env=os.environ
+        | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    found = dict(line.split() for line in done.stdout.splitlines())
+    assert found.keys() == {"4", "1"}
+    assert all(float(difference) < 1e-5 for difference in found.values()), found

@@ -1,7 +1,7 @@
 """Teach documents to the 1.3B model with 2**26 slots, 137 billion values, on hundreds of chips.
 
     smem compile --config configs/pods/finetune_1b.py --topology v5p:8x8x8
-    smem train --config configs/pods/finetune_1b.py --workdir /work/finetune_1b --distributed \
+    smem train --config configs/pods/finetune_1b.py --workdir /shared/finetune_1b --distributed \
         init=PRETRAINED data.source=blocks:/data/documents.txt \
         background.source=tfds:c4/en:train@/data data.tokenizer=/data/tokenizer
 

@@ -1,7 +1,7 @@
 """Pretrain the 1.3B model of arXiv 2510.15103 with a memory layer of 2**20 slots, on 16 TPU chips.
 
     smem compile --config configs/pods/pretrain_1b.py --topology v5p:2x2x4
-    smem train --config configs/pods/pretrain_1b.py --workdir /work/pretrain_1b --distributed \
+    smem train --config configs/pods/pretrain_1b.py --workdir /shared/pretrain_1b --distributed \
         data.source=tfds:c4/en:train@/data data.tokenizer=/data/tokenizer
 
 22 blocks of width 2048; the memory replaces the feed-forward network of block 12. docs/pods.md says

@@ -1,0 +1,184 @@
+"""`smem explain`: what the slots that each fact would train are read by, as figures and numbers.
+
+What a memory layer reads depends on what is frozen below it, so the untaught model tells what a
+taught one reads. Each fact is a batch of its own, as in the stream of arXiv 2510.15103: the slots
+that it would train are selected from the reads of all its rows.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from smem_jax import slots
+from smem_jax.data.facts import Fact, read_facts
+from smem_jax.data.questions import read_questions
+from smem_jax.data.text import read_text
+from smem_jax.data.wordings import check_frames
+from smem_jax.errors import InputError
+from smem_jax.explain import analysis, page
+from smem_jax.explain.rows import Rows, rows_of
+from smem_jax.explain.summary import Ordinary, Taught, summary
+from smem_jax.models import pretrained
+from smem_jax.models.retrofit import memory_layer
+from smem_jax.models.transformer import Transformer
+from smem_jax.scores import background_total
+from smem_jax.train import background as backgrounds
+from smem_jax.train import prefix, retrofitted
+
+_LEAST_FACTS = 2  # have an overlap
+_ROWS_AT_A_TIME = 512
+
+_select_read_slots = jax.jit(slots.select_read_slots, static_argnames=("top_t", "mode"))
+
+
+def explain(config: ConfigDict, output: Path, facts: int) -> dict[str, Any]:
+    """Writes `explain.md`, its figures and `explain.json` into `output`; returns the last.
+
+    Args:
+      config: as for `smem teach`. Of it count `model`, `memory`, `background`, `seed`,
+        `facts.file`, `facts.frames`, `facts.seq_len`, `train.top_t` and `train.selection`.
+      output: a directory, made where it is missing; files of these names are replaced.
+      facts: how many of the file's facts, from its first on; all where it has fewer.
+
+    Raises InputError for bad input, before anything is written.
+    """
+    retrofitted.check(config)
+    _check(config, output, facts)
+    base = pretrained.load(config.model)
+    taught = read_facts(config.facts.file)[:facts]
+    if len(taught) < _LEAST_FACTS:
+        raise InputError(
+            f"{config.facts.file}: one fact has no other to compare with; two are right"
+        )
+    rows = [rows_of(base.tokenizer, f, config.facts.frames, config.facts.seq_len) for f in taught]
+    windows = _windows(config, base.tokenizer)
+    model = retrofitted.build(base, config)
+    background = _background(config, model, pretrained.fingerprint(base.tensors), windows)
+    base.tensors.clear()
+    found = _teach(config, model, background, taught, rows)
+    ordinary = _ordinary(config, model, base.tokenizer, windows)
+    described = {
+        "base_model": config.model,
+        "fingerprint": background.fingerprint,
+        "memory": config.memory.to_dict(),
+        "top_t": config.train.top_t,
+        "selection": config.train.selection,
+        **summary(found, ordinary, background.document_frequency, background.num_documents),
+    }
+    output.mkdir(parents=True, exist_ok=True)
+    page.write(output, described, found, background.document_frequency)
+    text = json.dumps(described, indent=2, ensure_ascii=False, allow_nan=False)
+    (output / "explain.json").write_text(text + "\n", encoding="utf-8")
+    return described
+
+
+def _check(config: ConfigDict, output: Path, facts: int) -> None:
+    if facts < _LEAST_FACTS:
+        raise InputError(f"--facts {facts}: at least {_LEAST_FACTS}, to be compared, are right")
+    if not config.facts.file:
+        raise InputError("facts.file='' must name a JSON-lines file of facts")
+    if not (config.background.text or config.background.questions):
+        raise InputError("background.text and background.questions are both ''; one must be a file")
+    if output.exists() and not output.is_dir():
+        raise InputError(f"--output {output} is a file; a directory is right")
+    check_frames(config.facts.frames)
+
+
+def _windows(config: ConfigDict, tokenizer: pretrained.Tokenizer) -> np.ndarray:
+    c = config.background
+    text = read_text(c.text) if c.text else []
+    questions = read_questions(c.questions) if c.questions else []
+    return backgrounds.windows(tokenizer, text, questions, config.facts.frames, c.seq_len)
+
+
+def _background(
+    config: ConfigDict, model: Transformer, fingerprint: str, windows: np.ndarray
+) -> backgrounds.Background:
+    """The configured background, or one that is measured here; the memory layer is fitted to it."""
+    described = retrofitted.description(config)
+    if config.background.file:
+        found = backgrounds.load(Path(config.background.file), fingerprint, described)
+        backgrounds.apply(found, model, config.memory.block)
+        return found
+    return backgrounds.measure(
+        model,
+        config.memory.block,
+        windows,
+        fingerprint=fingerprint,
+        memory=described,
+        sample_tokens=config.background.sample_tokens,
+        seed=config.seed,
+    )
+
+
+class _Reads(NamedTuple):
+    indices: np.ndarray  # int32 [rows, seq, reads]
+    weights: np.ndarray  # float32 [rows, seq, reads]
+
+
+def _reads(model: Transformer, block: int, tokens: np.ndarray, description: str) -> _Reads:
+    """What the memory layer reads for `tokens` [rows, seq]; its hidden states are not kept."""
+    parts = []
+    for start in range(0, len(tokens), _ROWS_AT_A_TIME):
+        part = tokens[start : start + _ROWS_AT_A_TIME]
+        hidden = prefix.run(model, block, part, description).hidden
+        parts.append(prefix.reads(memory_layer(model, block), hidden))
+    return _Reads(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+
+
+def _teach(
+    config: ConfigDict,
+    model: Transformer,
+    background: backgrounds.Background,
+    facts: list[Fact],
+    rows: list[Rows],
+) -> list[Taught]:
+    """Each fact with the slots that a step on it alone would train."""
+    longest = max(int(r.mask.sum(axis=1).max()) for r in rows)
+    rows = [r.cut(longest) for r in rows]
+    reads = _reads(model, config.memory.block, np.concatenate([r.tokens for r in rows]), "facts")
+    found, start = [], 0
+    for number, (fact, its) in enumerate(zip(facts, rows, strict=True)):
+        here = slice(start, start + len(its.tokens))
+        start = here.stop
+        indices, weights = reads.indices[here], reads.weights[here]
+        chosen = _select(config, background, indices, its.mask, number)
+        share = analysis.token_share(indices, weights, its.mask, chosen)
+        found.append(Taught(fact, its, chosen, share, analysis.readers(indices, its.mask)))
+    return found
+
+
+def _select(
+    config: ConfigDict,
+    background: backgrounds.Background,
+    indices: np.ndarray,
+    mask: np.ndarray,
+    number: int,
+) -> np.ndarray:
+    mode, frequency = config.train.selection, background.document_frequency
+    selection = _select_read_slots(
+        indices,
+        frequency,
+        background.num_documents,
+        config.train.top_t,
+        mask,
+        mode,
+        jax.random.fold_in(jax.random.key(config.seed), number) if mode == "random" else None,
+        background_total(frequency) if mode == "kl" else None,
+    )
+    return np.asarray(selection.slots)[np.asarray(selection.is_real)]
+
+
+def _ordinary(
+    config: ConfigDict, model: Transformer, tokenizer: pretrained.Tokenizer, windows: np.ndarray
+) -> Ordinary:
+    """The reads of a random part of the background text, of about `sample_tokens` tokens."""
+    count = max(1, config.background.sample_tokens // windows.shape[1])
+    order = np.random.default_rng(config.seed).permutation(len(windows))
+    sample = windows[np.sort(order[:count])]
+    reads = _reads(model, config.memory.block, sample, "ordinary text")
+    return Ordinary(sample, reads.indices, tokenizer.decode)

@@ -1,0 +1,143 @@
+"""The lines of sweeps, read back and gathered over seeds."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from smem_jax.errors import InputError
+from smem_jax.report.results import methods
+from smem_jax.train import result_lines
+
+_REQUIRED = {"learner": dict, "config": dict, "figures": dict, "recall": dict, "num_lessons": int}
+# Fields that say how a run was made or measured, and not what was learned.
+_APART = ("seed", "cache", "learner.num_parts")
+_APART_SECTIONS = ("evaluate.",)
+# Streams of fewer lessons than this share of the longest are trials, and not compared with it.
+_LENGTH = 0.95
+
+
+class Setting(NamedTuple):
+    """Runs that differ in nothing but their seed.
+
+    Attributes:
+      method: its label; see `methods.label`.
+      fields: the configuration by dotted name, without what has no bearing on learning.
+      runs: the lines, by seed; at least one.
+    """
+
+    method: str
+    fields: dict[str, Any]
+    runs: tuple[dict[str, Any], ...]
+
+
+class Experiment(NamedTuple):
+    """All that was run for one base model and one stream.
+
+    Attributes:
+      name: in file names and marks of the page.
+      settings: in the order of their methods.
+      failed: names of runs that failed.
+      trials: number of runs left out for being of shorter streams.
+    """
+
+    name: str
+    settings: list[Setting]
+    failed: list[str]
+    trials: int
+
+
+def read(name: str, paths: Sequence[Path]) -> Experiment:
+    """The experiment that the lines of some files are of.
+
+    The last line of a run's name in a file counts; of the same run in two files, that of the later
+    file. Raises InputError for a missing or damaged file, for a line that lacks a field, and for
+    lines of different base models or kinds of lessons.
+    """
+    done: dict[str, tuple[str, dict[str, Any]]] = {}
+    failed: list[str] = []
+    for path in paths:
+        if not path.is_file():
+            raise InputError(f"{path}: no such file of results")
+        lines = {line["name"]: (where, line) for where, line in result_lines.results(path)}
+        for where, line in lines.values():
+            if result_lines.is_done(line):
+                _check(where, line)
+                done[line.get("key", line["name"])] = (where, line)
+            else:
+                failed.append(line["name"])
+    if not done:
+        raise InputError(f"{', '.join(map(str, paths))}: no finished run")
+    _check_alike(list(done.values()))
+    longest = max(line["num_lessons"] for _, line in done.values())
+    kept = [line for _, line in done.values() if line["num_lessons"] >= _LENGTH * longest]
+    return Experiment(name, _gather(kept), failed, len(done) - len(kept))
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Values of nested mappings by their dotted names."""
+    found: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{name}.")
+        else:
+            found[f"{prefix}{name}"] = value
+    return found
+
+
+def mean_seconds(setting: Setting) -> float | None:
+    """The time of a run, where the lines say it."""
+    took = [run["seconds"] for run in setting.runs if "seconds" in run]
+    return statistics.fmean(took) if took else None
+
+
+def _gather(lines: Sequence[dict[str, Any]]) -> list[Setting]:
+    by_fields: dict[str, list[dict[str, Any]]] = {}
+    for line in lines:
+        by_fields.setdefault(repr(sorted(_fields(line).items())), []).append(line)
+    settings = [
+        Setting(
+            methods.label(runs[0]["learner"]),
+            _fields(runs[0]),
+            tuple(sorted(runs, key=lambda run: run.get("seed", 0))),
+        )
+        for runs in by_fields.values()
+    ]
+    return sorted(settings, key=lambda s: (methods.rank(s.method), s.runs[0]["name"]))
+
+
+def _fields(line: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in flat(line["config"]).items()
+        if name not in _APART and not name.startswith(_APART_SECTIONS)
+    }
+
+
+def _check(where: str, line: Mapping[str, Any]) -> None:
+    for name, kind in _REQUIRED.items():
+        if not isinstance(line.get(name), kind):
+            raise InputError(
+                f"{where}: {name}={line.get(name)!r} of run {line['name']!r} must be of type "
+                f"{kind.__name__}"
+            )
+    if not isinstance(line["recall"].get("reworded"), int | float):
+        raise InputError(f"{where}: run {line['name']!r} lacks the number recall.reworded")
+
+
+def _check_alike(lines: Sequence[tuple[str, dict[str, Any]]]) -> None:
+    first_where, first = lines[0]
+    for where, line in lines[1:]:
+        for what, one, other in (
+            ("base_model", first.get("base_model"), line.get("base_model")),
+            ("lessons.kind", _kind(first), _kind(line)),
+        ):
+            if one != other:
+                raise InputError(
+                    f"{where}: {what}={other!r}, but {one!r} in {first_where}; give each "
+                    "experiment files of its own"
+                )
+
+
+def _kind(line: Mapping[str, Any]) -> Any:
+    return flat(line["config"]).get("lessons.kind")

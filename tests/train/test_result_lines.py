@@ -1,0 +1,26 @@
+"""What a line keeps of a work directory."""
+
+import json
+
+import numpy as np
+
+from smem_jax.train import result_lines
+
+
+def test_items_survive_packing():
+    assert result_lines.pack(np.array([1.0, 0.0, 1.0])) == "101"
+    np.testing.assert_array_equal(result_lines.unpack("101"), [1, 0, 1])
+    values = np.random.default_rng(0).normal(size=50).astype(np.float32)
+    packed = json.loads(json.dumps(result_lines.pack(values)))
+    np.testing.assert_allclose(result_lines.unpack(packed), values, atol=5.1e-5)
+
+
+def test_items_of_a_work_directory(tmp_path):
+    assert result_lines.items(tmp_path) == {}
+    np.savez(tmp_path / "before.npz", known=np.ones(4), nq_f1=np.array([0.25, 0.5]), other=[1])
+    assert result_lines.items(tmp_path) == {}
+    np.savez(tmp_path / "after.npz", known=np.array([1, 1, 0, 1]), nq_f1=np.array([0.2, 0.5]))
+    assert result_lines.items(tmp_path) == {
+        "known": {"before": "1111", "after": "1101"},
+        "nq_f1": {"before": [0.25, 0.5], "after": [0.2, 0.5]},
+    }

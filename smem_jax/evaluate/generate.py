@@ -10,9 +10,10 @@ import tqdm
 from flax import nnx
 
 from smem_jax.errors import InputError
-from smem_jax.evaluate.batching import pad_rows
+from smem_jax.evaluate import shared_prefix
+from smem_jax.evaluate.batching import pad_rows, power_of_two
 from smem_jax.models.pretrained import Tokenizer
-from smem_jax.models.transformer import Transformer, default_positions, init_cache
+from smem_jax.models.transformer import KVCache, Transformer, default_positions
 
 # Prompts are padded to at least the one, and to a multiple of the other.
 _SHORTEST, _LENGTH_STEP = 32, 16
@@ -43,15 +44,19 @@ def generate(
 
     A continuation ends before the first of `stop_token_ids` or after `max_new_tokens`. All prompts
     of a call are padded to one length out of 32, 48, 64, ..., so that prompts of several lengths
-    share a compilation. Raises InputError for an empty prompt, and for one that would not fit into
-    the positions of the model.
+    share a compilation. What all of them begin with, such as the examples of a few-shot prompt, is
+    run once. Raises InputError for an empty prompt, and for one that would not fit into the
+    positions of the model.
     """
     rows = [tokenizer.encode(prompt) for prompt in prompts]
     if not rows:
         return []
     _check_lengths(prompts, rows, model.config.max_positions - max_new_tokens)
+    shared = shared_prefix.shared_length(rows, len(rows[0]))
+    prefix = shared_prefix.caches(model, rows[0][:shared])
+    rows = [row[shared:] for row in rows]
     length = max(_SHORTEST, -(-max(map(len, rows)) // _LENGTH_STEP) * _LENGTH_STEP)
-    batch_size = min(batch_size, len(rows))
+    batch_size = min(batch_size, power_of_two(len(rows)))
     is_stop = np.zeros(model.config.vocab_size, bool)
     is_stop[list(stop_token_ids)] = True
     graphdef, state = nnx.split(model)
@@ -61,7 +66,9 @@ def generate(
         tokens = pad_rows(batch, batch_size, length, tokenizer.pad_id)
         lengths = np.zeros(batch_size, np.int32)
         lengths[: len(batch)] = [len(row) for row in batch]
-        generated, counts = _greedy(graphdef, state, tokens, lengths, is_stop, max_new_tokens)
+        generated, counts = _greedy(
+            graphdef, state, prefix, tokens, lengths, is_stop, max_new_tokens
+        )
         for row, count in list(zip(np.asarray(generated), np.asarray(counts), strict=True))[
             : len(batch)
         ]:
@@ -81,6 +88,7 @@ def _check_lengths(prompts: Sequence[str], rows: Sequence[list[int]], longest: i
 def _greedy(
     graphdef: nnx.GraphDef,
     state: nnx.State,
+    prefix: list[KVCache],
     tokens: jax.Array,
     lengths: jax.Array,
     is_stop: jax.Array,
@@ -88,13 +96,15 @@ def _greedy(
 ) -> tuple[jax.Array, jax.Array]:
     """Greedy tokens int32 [batch, max_new_tokens] and how many of them come before a stop [batch].
 
-    `tokens` int32 [batch, seq] are prompts padded on the right, of `lengths` [batch]; a row
-    of length zero is padding. `is_stop` is bool [vocab_size]. The loop ends when all have stopped.
+    `tokens` int32 [batch, seq] are prompts behind the shared prefix, padded on the right, of
+    `lengths` [batch]; a row of length zero is padding. `is_stop` is bool [vocab_size]. The loop
+    ends when all have stopped.
     """
     model = nnx.merge(graphdef, state)
     batch, seq = tokens.shape
-    caches = init_cache(model.config, batch, seq + max_new_tokens)
-    hidden, caches = model.decode(tokens, default_positions(tokens), caches)
+    shared = prefix[0].keys.shape[1]
+    caches = shared_prefix.widened(prefix, batch, seq + max_new_tokens)
+    hidden, caches = model.decode(tokens, shared + default_positions(tokens), caches)
     # Keys of the padding stay in the cache; each is overwritten before a query can see it.
     last = jnp.take_along_axis(hidden, jnp.maximum(lengths - 1, 0)[:, None, None], axis=1)
     first_token = _most_likely(model, last)
@@ -108,7 +118,7 @@ def _greedy(
         generated = generated.at[:, step].set(token)
         done = done | is_stop[token]
         counts = counts + ~done
-        hidden, caches = model.decode(token[:, None], (lengths + step)[:, None], caches)
+        hidden, caches = model.decode(token[:, None], (shared + lengths + step)[:, None], caches)
         return step + 1, _most_likely(model, hidden), done, generated, counts, caches
 
     carry = (

@@ -46,6 +46,16 @@ def test_one_compilation_serves_prompts_of_several_lengths(tiny):
     assert generate._greedy._cache_size() == 1
 
 
+def test_a_shared_beginning_is_run_once_and_changes_nothing(tiny, monkeypatch):
+    model, tokenizer = tiny
+    prompts = ["the same words " * 4 + f"and {number}{'?' * number}" for number in range(8)]
+    assert generate.shared_prefix.shared_length([tokenizer.encode(p) for p in prompts], 512) == 64
+    found = generate.generate(model, tokenizer, prompts, 6, tokenizer.special_ids)
+    monkeypatch.setattr(generate.shared_prefix, "shared_length", lambda *_: 0)
+    assert generate.generate(model, tokenizer, prompts, 6, tokenizer.special_ids) == found
+    assert len(set(found)) > 1
+
+
 def test_a_stop_token_ends_the_text(tiny):
     model, tokenizer = tiny
     ids = tokenizer.encode("hello")

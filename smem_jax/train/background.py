@@ -95,17 +95,20 @@ def measure(
     memory: str,
     sample_tokens: int,
     seed: int,
+    fit_layer: bool = True,
 ) -> Background:
     """Fits the memory layer of `block`, in place, to windows of `tokens` and counts its reads.
 
     Every window is one document. `sample_tokens` of all tokens, drawn at random, keep their reads.
+    Without `fit_layer` the layer stays as it is, as one should that was pretrained.
     """
     layer = memory_layer(model, block)
     found = prefix.run(model, block, tokens, "background")
     hidden = found.hidden.reshape(-1, found.hidden.shape[-1])
     random = np.random.default_rng(seed)
     chosen = random.permutation(len(hidden))[:_FIT_TOKENS]
-    fit.fit(layer, jax.numpy.asarray(hidden[np.sort(chosen)]), jax.random.key(seed))
+    if fit_layer:
+        fit.fit(layer, jax.numpy.asarray(hidden[np.sort(chosen)]), jax.random.key(seed))
     indices, weights = prefix.reads(layer, found.hidden)
     num_slots = layer.config.num_slots
     frequency = np.zeros(num_slots, np.int32)

@@ -2,13 +2,11 @@
 
 import time
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import tqdm
-from flax import nnx
 from ml_collections import ConfigDict
 
 from smem_jax.kernels import huge_pages
@@ -19,7 +17,14 @@ from smem_jax.train.examples import Schedule
 from smem_jax.train.metrics import MetricsWriter
 from smem_jax.train.prepare import Prepared
 from smem_jax.train.retrofitted import row_optimizer
-from smem_jax.train.step import Batch, DriftSample, Settings, initial_state, train_step
+from smem_jax.train.step import (
+    Batch,
+    DriftSample,
+    Settings,
+    initial_state,
+    train_step,
+    without_table,
+)
 
 
 def train(
@@ -35,7 +40,7 @@ def train(
     the state alone, so a run that was cut off ends as it would have.
     """
     c = config.train
-    optimizer = row_optimizer(config)
+    optimizer = row_optimizer(c)
     table = memory_layer(model, config.memory.block).table.values[...]
     values = table[prepared.working.slots].astype(jnp.float32)
     top_t = c.top_t
@@ -47,7 +52,7 @@ def train(
         config.memory.block, top_t, c.selection, optimizer, c.drift_weight, c.num_parts
     )
     state = initial_state(values, optimizer)
-    graphdef, frozen = _without_table(model, settings.block)
+    graphdef, frozen = without_table(model, settings.block)
     ordinary = jax.tree.map(jnp.asarray, prepared.ordinary)
     with TrainCheckpoints(workdir) as checkpoints:
         first, state = checkpoints.restore(state)
@@ -93,15 +98,5 @@ def _inputs(
     sample = random.permutation(len(prepared.drift.rows))[:drift_tokens]
     return (
         prepared.batch(group, chosen),
-        DriftSample(*(array[sample] for array in prepared.drift)),
+        DriftSample(prepared.drift.rows[sample], prepared.drift.weights[sample]),
     )
-
-
-def _without_table(model: Transformer, block: int) -> tuple[nnx.GraphDef, nnx.State]:
-    """The model with an empty value table, which the step does not look at."""
-    graphdef, state = nnx.split(model)
-    blocks: Any = state["blocks"]
-    table = blocks[block]["memory"]["table"]
-    # A new variable, since those of the state are the model's own.
-    table["values"] = table["values"].replace(table["values"][:0])
-    return graphdef, state

@@ -57,14 +57,13 @@ def check(config: ConfigDict) -> None:
         )
     if not config.train.weight_decay >= 0:
         raise InputError(f"train.weight_decay={config.train.weight_decay} must be at least 0")
-    row_optimizer(config)
+    row_optimizer(config.train)
     memory_config(config, width=config.memory.key_dim)
     slots.check_top_t(config.train.top_t, config.memory.num_slots)
 
 
-def row_optimizer(config: ConfigDict) -> RowOptimizer:
-    """The optimizer of the selected rows."""
-    c = config.train
+def row_optimizer(c: ConfigDict) -> RowOptimizer:
+    """The optimizer of the selected rows, by the section `train` or `learner`."""
     if c.optimizer == "sgd":
         return row_sgd(c.momentum, c.missed_steps)
     return row_adam(c.b1, c.b2, weight_decay=c.weight_decay, missed=c.missed_steps)

@@ -6,7 +6,7 @@ gradient stops at the memory layer, below which everything is a constant.
 """
 
 import functools
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -46,7 +46,7 @@ class Batch(NamedTuple, Generic[_Array]):
     mask: _Array  # bool [batch, seq]: no padding
     positions: _Array  # int32 [batch, scored]: whose predictions bear the loss
     targets: _Array  # int32 [batch, scored]
-    scored: _Array  # bool [batch, scored]
+    scored: _Array  # bool [batch, scored], or float32: how much a target weighs in the loss
 
 
 class Ordinary(NamedTuple, Generic[_Array]):
@@ -58,14 +58,16 @@ class Ordinary(NamedTuple, Generic[_Array]):
 
 
 class DriftSample(NamedTuple, Generic[_Array]):
-    """Reads of background tokens, on which the memory should stay silent.
+    """Reads of background tokens, on which the memory should say what it said before.
 
     The weights are 0 where a slot is not in the working set, and divided by the median length of
-    the residual stream, so that a penalty on the sums of rows has no unit.
+    the residual stream, so that a penalty on the sums of rows has no unit. `before` is what these
+    sums were; None for a memory that said nothing, such as one fresh from a retrofit.
     """
 
     rows: _Array  # int32 [num_tokens, reads]
     weights: _Array  # float32 [num_tokens, reads]
+    before: _Array | None = None  # float32 [num_tokens, value_dim]
 
 
 class State(NamedTuple):
@@ -81,6 +83,16 @@ def initial_state(values: jax.Array, optimizer: RowOptimizer) -> State:
     """The state before the first step, for a table or a part of it [num_rows, value_dim]."""
     num_rows = values.shape[0]
     return State(values, optimizer.init(values), jnp.zeros(num_rows, bool), scratch.new(num_rows))
+
+
+def without_table(model: Transformer, block: int) -> tuple[nnx.GraphDef, nnx.State]:
+    """The model with an empty value table, which the step does not look at."""
+    graphdef, state = nnx.split(model)
+    blocks: Any = state["blocks"]
+    table = blocks[block]["memory"]["table"]
+    # A new variable, since those of the state are the model's own.
+    table["values"] = table["values"].replace(table["values"][:0])
+    return graphdef, state
 
 
 class Report(NamedTuple):
@@ -136,8 +148,9 @@ def train_step(
 
     @jax.value_and_grad
     def drift_of_sample(delta: jax.Array) -> jax.Array:
-        rows, weights = drift_sample
-        return _drift(lookup_with_delta(state.values, delta, sample_places, rows, weights))
+        rows, weights, before = drift_sample
+        sums = lookup_with_delta(state.values, delta, sample_places, rows, weights)
+        return _drift(sums if before is None else sums - before)
 
     def add_part(sums, part):
         return jax.tree.map(jnp.add, sums, loss_of_part(delta, *part)), None
@@ -171,11 +184,11 @@ def _total_nll(
     return jnp.sum(nll * batch.scored)
 
 
-def _drift(looked_up: jax.Array) -> jax.Array:
-    """Mean over background tokens of |sum of rows read|^2, in units of the residual stream's.
+def _drift(change: jax.Array) -> jax.Array:
+    """Mean over background tokens of |change of the sum of rows read|^2, in residual streams.
 
     A token whose residual stream is ten times the usual length, such as the first of a text, counts
     like any other: divided by its own length instead, the penalty lets the memory grow there, and
     text likelihood falls several times as far.
     """
-    return jnp.mean(jnp.sum(looked_up**2, axis=-1))
+    return jnp.mean(jnp.sum(change**2, axis=-1))

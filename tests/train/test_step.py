@@ -136,7 +136,7 @@ def test_the_step_is_that_of_the_gradient_of_the_whole_table():
             return jnp.einsum("...k,...kd->...d", weights, values[rows])
 
         nll = step_module._total_nll(model, 0, summed(batch.rows, batch.weights), batch)
-        return nll / batch.scored.sum() + step_module._drift(summed(*drift))
+        return nll / batch.scored.sum() + step_module._drift(summed(drift.rows, drift.weights))
 
     expected, gradient = jax.value_and_grad(loss)(state.values)
     moved, report = train_step(*arguments)
@@ -145,3 +145,16 @@ def test_the_step_is_that_of_the_gradient_of_the_whole_table():
     np.testing.assert_allclose(
         moved.values[rows], (values - 0.1 * gradient)[rows], rtol=1e-4, atol=1e-6
     )
+
+
+def test_drift_is_counted_from_what_the_memory_said_before():
+    """A penalty that outweighs the loss holds a table where it was, not at zero."""
+    settings = _SETTINGS._replace(mode="read", top_t=64, drift_weight=1.0)
+    arguments = list(_step(64, settings))
+    drift = arguments[5]
+    said = jnp.einsum("...k,...kd->...d", drift.weights, arguments[2].values[drift.rows])
+    arguments[5] = drift._replace(before=said)
+    _, report = train_step(*arguments)
+    assert float(report.drift) == pytest.approx(0, abs=1e-9)
+    _, of_zero = train_step(*_step(64, settings))
+    assert float(of_zero.drift) == pytest.approx(float(step_module._drift(said)), rel=1e-5)

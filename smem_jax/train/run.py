@@ -1,13 +1,10 @@
 """The jobs of the command line: `teach` and `background`, from a configuration to files."""
 
 import json
-import os
 import resource
 import shutil
 import sys
-import time
 from collections.abc import Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +22,9 @@ from smem_jax.models import pretrained
 from smem_jax.models.retrofit import memory_layer
 from smem_jax.train import background as backgrounds
 from smem_jax.train import checkpoints, retrofitted
+from smem_jax.train.clock import Clock
 from smem_jax.train.examples import Examples, Schedule, by_length, training_pairs
+from smem_jax.train.files import write_json
 from smem_jax.train.loop import train
 from smem_jax.train.prepare import prepare
 from smem_jax.train.versions import versions
@@ -47,7 +46,7 @@ def teach(config: ConfigDict, workdir: Path, overwrite: bool = False) -> dict[st
     A work directory with an unfinished run of the same configuration is resumed; `overwrite` starts
     anew. Raises InputError for bad input, before anything is written.
     """
-    clock = _Clock()
+    clock = Clock()
     retrofitted.check(config)
     state = _state_of(workdir, config, overwrite)
     with clock("load"):
@@ -103,7 +102,7 @@ def teach(config: ConfigDict, workdir: Path, overwrite: bool = False) -> dict[st
         "seed": config.seed,
         "config": json.loads(config_module.to_json(config)),
     }
-    _write_json(workdir / "summary.json", summary)
+    write_json(workdir / "summary.json", summary)
     return summary
 
 
@@ -211,7 +210,7 @@ def _before(config, model, tokenizer, data: _Data, workdir: Path) -> Measured:
     if path.is_file():
         return Measured(**json.loads(path.read_text()))
     found = _measure(config, model, tokenizer, data)
-    _write_json(path, found._asdict())
+    write_json(path, found._asdict())
     return found
 
 
@@ -231,31 +230,7 @@ def _write_answers(path: Path, asked: Sequence[Probe], before: Measured, after: 
             file.write(json.dumps(record) + "\n")
 
 
-def _write_json(path: Path, value: Any) -> None:
-    """Writes a JSON file, all of it or nothing."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(value, indent=2) + "\n")
-    os.replace(partial, path)
-
-
 def _peak_rss_bytes() -> int:
     """The most memory that this process has held; macOS counts it in bytes, Linux in KiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-class _Clock:
-    """Seconds since it was made, in all and by part."""
-
-    def __init__(self):
-        self.parts: dict[str, float] = {}
-        self._start = time.perf_counter()
-
-    @contextmanager
-    def __call__(self, part: str):
-        start = time.perf_counter()
-        yield
-        self.parts[part] = time.perf_counter() - start
-
-    def total(self) -> float:
-        return time.perf_counter() - self._start

@@ -1,7 +1,11 @@
 """Which releases a run was made with."""
 
 import importlib.metadata
+import os
 import platform
+from pathlib import Path
+
+import jax
 
 _PACKAGES = ("smem-jax", "jax", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -15,3 +19,14 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             found[name] = "not installed"
     return found
+
+
+def machine() -> str:
+    """What JAX computes on: the kind of device, or the processor and its cores."""
+    device = jax.devices()[0]
+    if device.platform != "cpu":
+        return device.device_kind
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{models[0] if models else platform.machine()}, {os.cpu_count()} cores"

@@ -12,7 +12,7 @@ WORKDIR := runs/quickstart
 WORKERS ?= 2
 ARGS ?=
 
-.PHONY: help quickstart try-pod install dev test test-slow test-tpu compile-pods benchmarks lint format clean
+.PHONY: help quickstart try-pod try-stream subject results install dev test test-slow test-tpu compile-pods benchmarks lint format clean
 
 help: ## Says what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -30,6 +30,24 @@ try-pod: $(VENV)/.package ## Trains a tiny model as two processes of four simula
 	  SMEM=$(BIN)/smem launch/local.sh --config configs/$${name}_tiny.py \
 	    --workdir runs/$${name}_tiny mesh.memory=4 -- --overwrite; \
 	done
+
+try-stream: $(VENV)/.model ## Teaches SmolLM2-135M ten facts one after another, and explains where they went
+	$(BIN)/smem sweep --config configs/sweeps/try.py --results runs/try_stream.jsonl $(ARGS)
+	$(BIN)/smem report runs/try_stream.jsonl --output runs/try_stream.md
+	$(BIN)/smem explain --config configs/quickstart.py --output runs/explain --facts 10 train.top_t=200
+
+SOURCE ?= ../shared/data
+
+subject: $(VENV)/.package ## Pretrains the tiny subject of fact streams; SOURCE has the data sets
+	$(BIN)/python configs/pretrain/make_text.py --source $(SOURCE) --output runs/pretrain_text
+	$(BIN)/smem pretrain --config configs/pretrain/tiny.py --workdir runs/pretrain/tiny
+	$(BIN)/python configs/pretrain/make_subject_text.py --text runs/pretrain_text \
+	  --output runs/subject_text --leave-out configs/stream_data/facts.jsonl
+	$(BIN)/smem pretrain --config configs/pretrain/tiny_subject.py --workdir runs/subject
+	$(BIN)/python configs/pretrain/find_subject_known.py --workdir runs/subject
+
+results: $(VENV)/.package ## Writes docs/RESULTS.md from benchmarks/results/streams
+	$(BIN)/smem report benchmarks/results/streams/*.jsonl --output docs/RESULTS.md
 
 test: $(VENV)/.dev $(VENV)/.model ## Runs the tests, the slow ones left out
 	$(BIN)/pytest -n $(WORKERS) $(ARGS)

@@ -7,16 +7,14 @@ import argparse
 import os
 import shlex
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from smem_jax.errors import InputError, TransientError
+from smem_jax import cli_experiments, cli_jobs
+from smem_jax.errors import InputError, print_error
 
-_FAILED, _BAD_INPUT, _DOES_NOT_FIT = 1, 2, 3
-_INTERRUPTED = 130
-_TERMINATED = 143
+_BAD_INPUT, _INTERRUPTED = 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,18 +34,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (InputError, OSError) as error:
         if debug:
             raise
-        _print_error(error)
+        print_error(error)
         return _BAD_INPUT
     except KeyboardInterrupt:
         if debug:
             raise
-        again = "; the same command goes on where it stopped" if "teach" in arguments[:1] else ""
+        goes_on = arguments[:1] in (["teach"], ["stream"], ["sweep"])
+        again = "; the same command goes on where it stopped" if goes_on else ""
         print(f"\nsmem: interrupted{again}", file=sys.stderr)
         return _INTERRUPTED
-
-
-def _print_error(error: Exception) -> None:
-    print(f"smem: error: {' '.join(str(error).split())}", file=sys.stderr)
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -109,29 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     teach.add_argument("--overwrite", action="store_true", help="drop what the directory holds")
     add_config(teach)
 
-    train = add("train", _train, "Pretrain or finetune on a mesh of devices, by any processes.")
-    add_workdir(train, "where all results go, seen by all processes; a job in it goes on")
-    train.add_argument("--overwrite", action="store_true", help="drop what the directory holds")
-    train.add_argument(
-        "--distributed",
-        action="store_true",
-        help="join the other processes of this TPU pod, GKE or SLURM job",
-    )
-    train.add_argument("--coordinator", metavar="HOST:PORT", help="where process 0 listens")
-    train.add_argument("--num-processes", type=int, metavar="N", help="of the job")
-    train.add_argument("--process-id", type=int, metavar="I", help="of this process, from 0")
-    train.add_argument("--profile", metavar="FIRST:LAST", help="batches to trace with the profiler")
-    add_config(train)
-
-    check = add("compile", _compile, "Compile a job for a TPU pod that is not here; does it fit?")
-    check.add_argument(
-        "--topology",
-        required=True,
-        metavar="NAME",
-        help="a slice of TPUs, such as v5p:4x4x4, or GPUs, such as gpu:h100x8",
-    )
-    check.add_argument("--json", type=Path, metavar="FILE", help="write the report there, too")
-    add_config(check)
+    cli_jobs.add_commands(add, add_config, add_workdir)
 
     background = add("background", _background, "Write how often background text reads each slot.")
     background.add_argument(
@@ -143,8 +116,14 @@ def _parser() -> argparse.ArgumentParser:
     add_workdir(ask, "of a finished `smem teach`")
     ask.add_argument("words", nargs="*", metavar="QUESTION", help="or one a line on standard input")
 
-    report = add("report", _report, "Write the HTML report of a finished run anew.")
-    add_workdir(report, "of a finished `smem teach`")
+    cli_experiments.add_commands(add, add_config, add_workdir)
+
+    report = add("report", _report, "Write the report of a run, or the page of a sweep's results.")
+    report.add_argument("--workdir", type=Path, metavar="DIR", help="of a finished `smem teach`")
+    report.add_argument("words", nargs="*", metavar="RESULTS", help="JSON lines of `smem sweep`")
+    report.add_argument(
+        "--output", type=Path, metavar="FILE", help="page for RESULTS, such as docs/RESULTS.md"
+    )
 
     data = add("data", _data, "Prepare a data set for training, or list those there are.")
     data.add_argument("words", nargs="*", metavar="NAME", help="one of those that --list shows")
@@ -180,65 +159,6 @@ def _teach(args: argparse.Namespace) -> None:
     print(f'Ask it: {_command()} ask --workdir {shlex.quote(str(args.workdir))} "..."')
 
 
-def _train(args: argparse.Namespace) -> int | None:
-    from smem_jax import config
-    from smem_jax.job_settings import job_defaults
-
-    profile = _profile(args.profile)
-    settings = config.load(args.config, args.words, job_defaults())
-    from smem_jax.train import job, processes
-
-    processes.start(args.distributed, args.coordinator, args.num_processes, args.process_id)
-    status = 0
-    try:
-        found = job.run(settings, args.workdir, args.overwrite, profile)
-        print(f"{args.workdir}: {found['batches']} batches done")
-    except job.Stopped as stopped:
-        without = " without --overwrite" if args.overwrite else ""
-        print(f"smem: {stopped}; the same command{without} goes on", file=sys.stderr)
-        status = _TERMINATED
-    except InputError as error:
-        if args.debug:
-            raise
-        _print_error(error)
-        processes.leave(_FAILED if isinstance(error, TransientError) else _BAD_INPUT)
-    except KeyboardInterrupt:
-        print("\nsmem: interrupted; the same command goes on", file=sys.stderr)
-        processes.leave(_INTERRUPTED)
-    except Exception as error:
-        # A launcher starts a job anew unless its input is bad: storage may be back by then.
-        if isinstance(error, OSError) and not args.debug:
-            _print_error(error)
-        else:
-            traceback.print_exc()
-        processes.leave(_FAILED)
-    return status
-
-
-def _profile(text: str | None) -> tuple[int, int] | None:
-    """The two numbers of FIRST:LAST."""
-    if text is None:
-        return None
-    first, _, last = text.partition(":")
-    if not (first.isdigit() and last.isdigit() and int(first) <= int(last)):
-        raise InputError(f"--profile {text}: two numbers of batches, such as 10:12, are right")
-    return int(first), int(last)
-
-
-def _compile(args: argparse.Namespace) -> int:
-    from smem_jax.compile import topology
-
-    machines = topology.parse(args.topology)
-    topology.prepare(machines)  # before JAX is imported
-    from smem_jax import config
-    from smem_jax.job_settings import job_defaults
-
-    settings = config.load(args.config, args.words, job_defaults())
-    from smem_jax.compile import command
-
-    return 0 if command.run(settings, machines, args.json) else _DOES_NOT_FIT
-
-
 def _background(args: argparse.Namespace) -> None:
     config = _config(args)
     from smem_jax.train import run
@@ -269,9 +189,18 @@ def _command() -> str:
 
 
 def _report(args: argparse.Namespace) -> None:
-    from smem_jax import report
+    if bool(args.workdir) == bool(args.words and args.output):
+        raise InputError("give --workdir DIR of a run, or RESULTS... with --output FILE")
+    if args.workdir:
+        from smem_jax import report
 
-    print(report.write(args.workdir))
+        print(report.write(args.workdir))
+        return
+    from smem_jax.report import results
+
+    pages = results.by_experiment([Path(word) for word in args.words])
+    written = results.write(pages, args.output, args.output.parent / args.output.stem.lower())
+    print(f"{args.output}: {', '.join(written)}")
 
 
 def _data(args: argparse.Namespace) -> None:

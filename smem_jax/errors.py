@@ -1,5 +1,7 @@
 """The one exception that means 'what you gave me is wrong', as against a fault of the program."""
 
+import sys
+
 
 class InputError(ValueError):
     """Bad input from outside: a file, a configuration field, a command-line argument.
@@ -14,3 +16,8 @@ class TransientError(InputError):
 
     A launcher starts a job anew after it, and not after other bad input.
     """
+
+
+def print_error(error: Exception) -> None:
+    """Says what is wrong on standard error, as one line."""
+    print(f"smem: error: {' '.join(str(error).split())}", file=sys.stderr)

@@ -155,7 +155,10 @@ def test_interrupt_says_that_the_run_can_go_on(monkeypatch, config_file, capsys)
             ["report", "--workdir", "w", "--verbose"],
             "unknown argument '--verbose'; see `smem report",
         ),
-        (["report", "--workdir", "w", "more"], "unknown argument 'more'"),
+        (
+            ["report", "--workdir", "w", "lines.jsonl", "--output", "o.md"],
+            "give --workdir DIR of a run, or",
+        ),
         (["ask", "--workdir", "w", "--loud", "who?"], "unknown argument '--loud'"),
         (["ask", "--workdir", "w"], "no question given"),
         (["teach", "--config", "no.py", "--workdir", "w"], "no.py: no such configuration file"),

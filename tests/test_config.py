@@ -9,6 +9,7 @@ from smem_jax import config
 from smem_jax.errors import InputError
 from smem_jax.job_settings import job_defaults
 from smem_jax.settings import defaults as product_defaults
+from smem_jax.stream_settings import stream_defaults
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -170,11 +171,24 @@ def test_bad_json_is_refused(text, message):
     assert message in str(caught.value)
 
 
-_CONFIGS = [*(ROOT / "configs").glob("*.py"), *(ROOT / "configs" / "pods").glob("*.py")]
+_FOLDERS = ("", "pods", "pretrain", "sweeps")
+_CONFIGS = [path for folder in _FOLDERS for path in (ROOT / "configs" / folder).glob("*.py")]
+_SCRIPTS = ("find_subject_known.py", "make_subject_text.py", "make_text.py")
 
 
-@pytest.mark.parametrize("path", sorted(_CONFIGS), ids=lambda p: p.name)
+def _defaults(path: Path) -> ConfigDict:
+    """Of the command that a configuration of the project is for."""
+    if path.name == "quickstart.py":
+        return product_defaults()
+    if path.parent.name == "sweeps" or path.name.startswith("stream_"):
+        return stream_defaults()
+    return job_defaults()
+
+
+@pytest.mark.parametrize(
+    "path", sorted(p for p in _CONFIGS if p.name not in _SCRIPTS), ids=lambda p: p.name
+)
 def test_configurations_of_the_project_load_and_survive_json(path):
-    known = product_defaults() if path.name == "quickstart.py" else job_defaults()
+    known = _defaults(path)
     found = config.load(path, [], known)
     assert config.from_json(config.to_json(found), known) == found

@@ -1,0 +1,63 @@
+"""Facts as lessons: a fact in many wordings and frames, and questions in wordings kept apart."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from smem_jax.data import wordings
+from smem_jax.data.facts import Fact
+from smem_jax.data.lessons import Lesson, Passage, Probe
+from smem_jax.data.rewording import Wordings
+
+ASK_FRAME = wordings.TRAINING_FRAMES[0]
+
+
+def lesson(
+    fact: Fact, reworded: Wordings, frames: Sequence[str], passages: int, probes: int, seed: int
+) -> Lesson:
+    """The lesson of a fact: `passages` training sequences, `probes` held-out questions at most.
+
+    The first passage is the question itself in the first frame. The others take the fact's own
+    paraphrases and the training wordings in turn, in random order, each time in the next frame;
+    where these are fewer than `passages` they come again in other frames.
+
+    Args:
+      reworded: of the question, by `smem_jax.data.rewording.reword`.
+      seed: of the order of wordings.
+    """
+    random = np.random.default_rng((seed, *fact.id.encode()))
+    others = [*fact.paraphrases, *reworded.training]
+    texts = [fact.question, *(others[i] for i in random.permutation(len(others)))]
+    prompts = []
+    for number in range(passages):
+        turn, place = divmod(number, len(texts))
+        frame = frames[(place + turn) % len(frames)]
+        prompts.append(frame.replace("{question}", texts[place]))
+    held_out = [*fact.held_out, *reworded.held_out][:probes]
+    return Lesson(
+        fact.id,
+        tuple(Passage(prompt, fact.answer) for prompt in prompts),
+        (
+            Probe("trained", ask(fact.question), fact.accepted),
+            *(Probe("reworded", ask(text), fact.accepted) for text in held_out),
+        ),
+    )
+
+
+def ask(question: str) -> str:
+    """The prompt in which questions are asked."""
+    return ASK_FRAME.replace("{question}", question)
+
+
+def lessons(
+    facts: Sequence[Fact],
+    reword: Callable[[str, int], Wordings],
+    frames: Sequence[str],
+    passages: int,
+    probes: int,
+    seed: int,
+) -> list[Lesson]:
+    """The lessons of `facts`, in their order."""
+    return [
+        lesson(fact, reword(fact.question, seed), frames, passages, probes, seed) for fact in facts
+    ]

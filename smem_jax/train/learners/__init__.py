@@ -1,0 +1,5 @@
+"""The ways to learn that a stream compares: sparse memory finetuning and what it is measured by."""
+
+from smem_jax.train.learners.api import METHODS, Learner, check, make, needs_memory
+
+__all__ = ["METHODS", "Learner", "check", "make", "needs_memory"]

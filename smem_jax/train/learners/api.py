@@ -1,0 +1,97 @@
+"""What a learner is to the stream, and how one is made from a configuration."""
+
+from typing import Any, Protocol
+
+from flax import nnx
+from ml_collections import ConfigDict
+
+from smem_jax.errors import InputError
+from smem_jax.models.lora import add_lora
+from smem_jax.models.transformer import Transformer
+from smem_jax.train import retrofitted
+from smem_jax.train.background import Background
+from smem_jax.train.learners import gradient
+from smem_jax.train.learners.batch import Batch
+from smem_jax.train.learners.sparse import SparseLearner
+from smem_jax.train.step import Settings
+
+METHODS = ("sparse", *gradient.FILTERS)
+
+
+class Learner(Protocol):
+    """Something that learns a batch at a time.
+
+    `state` is a pytree of arrays, all that a step changes: what a checkpoint has to keep. Steps may
+    donate it, so a model that was handed out before a step must not be used after it.
+    """
+
+    state: Any
+
+    def step(self, batch: Batch, number: int) -> dict[str, float]:
+        """Learns a batch; `number` counts the steps of a stream, from 0. Returns scalars to log."""
+        ...
+
+    def model(self) -> Transformer:
+        """The model as learned so far."""
+        ...
+
+
+def needs_memory(config: ConfigDict) -> bool:
+    """Whether the configured method trains a memory layer."""
+    return config.learner.method in ("sparse", "memory")
+
+
+def make(
+    config: ConfigDict, model: Transformer, block: int, background: Background | None
+) -> Learner:
+    """The configured learner on `model`.
+
+    Args:
+      block: number of the block whose memory layer the method 'sparse' trains.
+      background: what ordinary text reads there; that method needs it.
+    """
+    c = config.learner
+    if c.method == "sparse":
+        assert background is not None  # the stream measures it for this method
+        top_t = c.top_t
+        if c.selection == "read":  # room for all reads of a batch
+            longest = max(config.lessons.lengths)
+            memory = model.blocks[block].memory
+            assert memory is not None
+            m = memory.config
+            rows = config.lessons.passages // c.steps
+            top_t = min(rows * longest * m.num_heads * m.top_k, m.num_slots)
+        settings = Settings(
+            block,
+            top_t,
+            c.selection,
+            retrofitted.row_optimizer(c),
+            c.drift_weight,
+            c.num_parts,
+        )
+        return SparseLearner(
+            model, background, settings, c.learning_rate, c.drift_tokens, config.seed
+        )
+    if c.method == "lora":
+        add_lora(model, c.rank, c.alpha, rngs=nnx.Rngs(config.seed))
+    optimizer = gradient.optimizer(c.optimizer, c.momentum, c.b1, c.b2, c.weight_decay)
+    return gradient.GradientLearner(model, c.method, optimizer, c.learning_rate, c.num_parts)
+
+
+def check(config: ConfigDict) -> None:
+    """Raises InputError for a learner that cannot be right, without reading any file."""
+    c = config.learner
+    if c.method not in METHODS:
+        raise InputError(f"learner.method={c.method!r} must be one of {', '.join(METHODS)}")
+    if config.lessons.passages % c.steps:
+        raise InputError(
+            f"learner.steps={c.steps} must divide lessons.passages={config.lessons.passages}"
+        )
+    rows = config.lessons.passages // c.steps + c.replay
+    if rows % c.num_parts:
+        raise InputError(
+            f"learner.num_parts={c.num_parts} must divide the {rows} rows of a step "
+            "(lessons.passages / learner.steps + learner.replay)"
+        )
+    if not c.learning_rate > 0:
+        raise InputError(f"learner.learning_rate={c.learning_rate} must be above 0")

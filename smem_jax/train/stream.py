@@ -1,0 +1,198 @@
+"""`smem stream`: lessons arrive one after another, once; what is learned and what is forgotten.
+
+The protocol of 'Continual Learning via Sparse Memory Finetuning' (arXiv 2510.15103): each batch
+holds the wordings of one fact, or the augmentations of one chunk, and every learner sees the same
+lessons in the same order. Measured are the recall of a lesson right after its step, of all lessons
+so far every `evaluate.every` lessons, and held-out tasks before, along and after.
+"""
+
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import tqdm
+from ml_collections import ConfigDict
+
+from smem_jax import config as config_module
+from smem_jax.errors import InputError
+from smem_jax.evaluate import bootstrap
+from smem_jax.evaluate.held_out import Suite, figures, summarise
+from smem_jax.kernels import huge_pages
+from smem_jax.models.transformer import Transformer
+from smem_jax.train import files, learners, stream_inputs
+from smem_jax.train.checkpoints import TrainCheckpoints
+from smem_jax.train.clock import Clock
+from smem_jax.train.learners.batch import Batch, Encoder, with_replay
+from smem_jax.train.recall_matrix import RecallMatrix
+from smem_jax.train.stream_inputs import Inputs
+from smem_jax.train.versions import machine, versions
+
+_LOG, _CURVE, _MATRIX = "stream.jsonl", "curve.jsonl", "matrix.npz"
+
+
+def run(config: ConfigDict, workdir: Path, overwrite: bool = False) -> dict[str, Any]:
+    """Teaches a stream of lessons and measures what it cost; returns what `summary.json` says.
+
+    A run that was cut off goes on at its last evaluation; a finished one is not done again.
+    `overwrite` starts anew. Raises InputError for bad input, before anything is written.
+    """
+    learners.check(config)
+    found = _finished(workdir, config, overwrite)
+    if found is not None:
+        return found
+    clock = Clock()
+    with clock("load"):
+        inputs = stream_inputs.load(config)
+    workdir.mkdir(parents=True, exist_ok=True)
+    (workdir / "config.json").write_text(config_module.to_json(config))
+    suite = stream_inputs.suite(config, inputs.tokenizer)
+    with clock("measure before"):
+        before = stream_inputs.before(config, inputs, suite)
+    files.write_npz(workdir / "before.npz", **before)
+    recall = RecallMatrix(inputs.tokenizer, inputs.lessons, config.evaluate.every)
+    with clock("measure before"):
+        recall_before = stream_inputs.recall_before(config, inputs, recall)
+    learner = learners.make(config, inputs.model, inputs.block, inputs.background)
+    _Stream(config, workdir, inputs, suite, learner, recall, clock).teach()
+    with clock("measure after"):
+        after = suite.measure(learner.model())
+    files.write_npz(workdir / "after.npz", **after)
+    summary = {
+        "name": workdir.name,
+        "method": config.learner.method,
+        "learner": config.learner.to_dict(),
+        "seed": config.seed,
+        "num_lessons": len(inputs.lessons),
+        "left_out": inputs.left_out,
+        "seconds": clock.total(),
+        "seconds_by_part": clock.parts,
+        "device": machine(),
+        "versions": versions(),
+        "figures": summarise(before, after, seed=0),
+        "recall": {
+            **recall.figures(),
+            **_intervals(recall),
+            **{f"{kind}_before": share for kind, share in recall_before.items()},
+        },
+        "matrix": recall.compact(),
+        "curve": files.read_lines(workdir / _CURVE),
+        "base_model": config.model,
+        "fingerprint": inputs.fingerprint,
+        "config": json.loads(config_module.to_json(config)),
+    }
+    files.write_json(workdir / "summary.json", summary)
+    return summary
+
+
+def _finished(workdir: Path, config: ConfigDict, overwrite: bool) -> dict[str, Any] | None:
+    """The summary of a finished run; InputError where files of something else would be lost."""
+    if not workdir.exists() or (workdir.is_dir() and not any(workdir.iterdir())):
+        return None
+    previous = workdir / "config.json"
+    if not previous.is_file():
+        raise InputError(f"--workdir {workdir} exists and is no work directory of `smem stream`")
+    if overwrite:
+        shutil.rmtree(workdir)
+        return None
+    if previous.read_text() != config_module.to_json(config):
+        raise InputError(
+            f"--workdir {workdir} holds a run of another configuration; give that one to go on "
+            "with it, or --overwrite to start anew"
+        )
+    summary = workdir / "summary.json"
+    return json.loads(summary.read_text()) if summary.is_file() else None
+
+
+def _intervals(recall: RecallMatrix) -> dict[str, float]:
+    """95 % bootstrap interval of the recall of reworded questions, over lessons."""
+    last = recall.rows["reworded"][-1]
+    low, high = bootstrap.interval(last[~np.isnan(last)])
+    return {"reworded_low": low, "reworded_high": high}
+
+
+class _Stream(NamedTuple):
+    """The loop, with what it needs."""
+
+    config: ConfigDict
+    workdir: Path
+    inputs: Inputs
+    suite: Suite
+    learner: learners.Learner
+    recall: RecallMatrix
+    clock: Clock
+
+    def teach(self) -> None:
+        """Teaches all lessons from the last checkpoint on, and evaluates along the way."""
+        c, lessons = self.config, self.inputs.lessons
+        encoder = Encoder(self.inputs.tokenizer, lessons, c.lessons.lengths, c.learner.replay > 0)
+        with TrainCheckpoints(self.workdir) as checkpoints:
+            first, self.learner.state = checkpoints.restore(self.learner.state)
+            for array in jax.tree.leaves(self.learner.state):
+                huge_pages.use_for(array)
+            self._rewind(first)
+            progress = tqdm.trange(
+                first, len(lessons), initial=first, total=len(lessons), desc=self.workdir.name
+            )
+            for number in progress:
+                with self.clock("teach"):
+                    loss = self._lesson(encoder, number)
+                progress.set_postfix(loss=f"{loss:.3f}", refresh=False)
+                done = number + 1
+                if done % c.evaluate.every == 0 or done == len(lessons):
+                    with self.clock("measure along"):
+                        self._evaluate(done)
+                    if done < len(lessons):
+                        checkpoints.save(done, self.learner.state)
+
+    def _rewind(self, first: int) -> None:
+        """Drops what was written after the checkpoint."""
+        if first:
+            self.recall.restore(self.workdir / _MATRIX, first)
+        files.keep_lines(self.workdir / _LOG, first)
+        files.keep_lines(self.workdir / _CURVE, len(self.recall.after))
+
+    def _lesson(self, encoder: Encoder, number: int) -> float:
+        """Teaches one lesson, asks about it and logs both; returns the loss of its first step."""
+        started = time.perf_counter()
+        steps = self.config.learner.steps
+        logged: dict[str, float] = {}
+        for part, batch in enumerate(encoder.batches(number, steps)):
+            step = number * steps + part
+            found = self.learner.step(self._replayed(batch, step), step)
+            logged = logged or found
+        recall = self.recall.measure_one(self.learner.model(), number)
+        files.append_line(
+            self.workdir / _LOG,
+            {
+                "lesson": number,
+                "id": self.inputs.lessons[number].id,
+                **logged,
+                **{f"recall_{kind}": share for kind, share in recall.items()},
+                "seconds": time.perf_counter() - started,
+            },
+        )
+        return logged["loss"]
+
+    def _replayed(self, batch: Batch, step: int) -> Batch:
+        c = self.config.learner
+        if not c.replay:
+            return batch
+        random = np.random.default_rng((self.config.seed, step))
+        windows = self.inputs.windows
+        chosen = windows[random.integers(len(windows), size=c.replay)]
+        start = random.integers(windows.shape[1] - batch.tokens.shape[1] + 1)
+        text = chosen[:, start : start + batch.tokens.shape[1]]
+        return with_replay(batch, text, c.replay_weight)
+
+    def _evaluate(self, done: int) -> None:
+        model: Transformer = self.learner.model()
+        recall = self.recall.measure(model, done)
+        self.recall.save(self.workdir / _MATRIX)
+        along = [task for task in self.config.evaluate.along if task in self.suite.tasks]
+        held_out = figures(self.suite.measure(model, along))
+        line = {"after": done, **{f"recall_{k}": v for k, v in recall.items()}, **held_out}
+        files.append_line(self.workdir / _CURVE, line)

@@ -1,0 +1,145 @@
+"""What a stream starts from: the model, its lessons, and what runs on the same model share.
+
+Statistics of background text and the base model's scores depend on the model and the data alone, so
+runs keep them under `config.cache`, in files named by what they were made of.
+"""
+
+import dataclasses
+import hashlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from smem_jax.data.lessons import Lesson
+from smem_jax.data.questions import read_questions
+from smem_jax.data.text import read_text
+from smem_jax.evaluate.held_out import Files, Suite
+from smem_jax.models import pretrained
+from smem_jax.models.retrofit import memory_blocks
+from smem_jax.models.transformer import Transformer
+from smem_jax.train import background as backgrounds
+from smem_jax.train import files, learners, retrofitted, stream_lessons, subject
+from smem_jax.train.recall_matrix import RecallMatrix
+
+
+class Inputs(NamedTuple):
+    """A model and what it is to be taught.
+
+    Attributes:
+      model: with a memory layer where the learner needs one.
+      block: number of the block that has it.
+      background: what ordinary text reads there, for methods with a memory layer.
+      windows: background text, int32 [num_windows, seq_len].
+      lessons: in the order of the stream.
+      left_out: numbers of lessons that were left out, by reason.
+    """
+
+    model: Transformer
+    tokenizer: pretrained.Tokenizer
+    fingerprint: str
+    block: int
+    background: backgrounds.Background | None
+    windows: np.ndarray
+    lessons: list[Lesson]
+    left_out: dict[str, int]
+
+
+class _Base(NamedTuple):
+    model: Transformer
+    tokenizer: Any  # of `pretrained`, or of bytes, which has the same methods
+    fingerprint: str
+    is_pretrained: bool  # its memory layers are, too
+
+
+def load(config: ConfigDict) -> Inputs:
+    """Reads all inputs, and measures what the cache does not hold."""
+    c = config.background
+    text = read_text(c.text) if c.text else []
+    questions = read_questions(c.questions) if c.questions else []
+    base = _base(config)
+    windows = backgrounds.windows(base.tokenizer, text, questions, config.lessons.frames, c.seq_len)
+    lessons = stream_lessons.make(config, base.model, base.tokenizer, base.fingerprint)
+    blocks = memory_blocks(base.model)
+    block = blocks[0] if blocks else config.memory.block
+    background = None
+    if learners.needs_memory(config):
+        background = _background(config, base, block, windows)
+        backgrounds.apply(background, base.model, block)
+    return Inputs(
+        base.model, base.tokenizer, base.fingerprint, block, background, windows, *lessons
+    )
+
+
+def suite(config: ConfigDict, tokenizer: pretrained.Tokenizer) -> Suite:
+    """The held-out tasks whose files are configured."""
+    c = config.evaluate
+    where = Files(**{field.name: c[field.name] for field in dataclasses.fields(Files)})
+    limits = {task: limit for task, limit in c.limits.items() if limit}
+    return Suite(where, tokenizer, limits, c.max_new_tokens)
+
+
+def before(config: ConfigDict, inputs: Inputs, tasks: Suite) -> dict[str, np.ndarray]:
+    """The held-out scores of the model before it is taught anything."""
+    c = config.evaluate
+    names = [*tasks.tasks, "nq_shots"] if "nq" in tasks.tasks else tasks.tasks
+    data = [Path(c[name]).read_bytes() for name in names]
+    key = _hash(inputs.fingerprint, names, sorted(c.limits.items()), c.max_new_tokens, *data)
+    path = Path(config.cache) / f"held_out-{key}.npz"
+    if not path.is_file():
+        files.write_npz(path, **tasks.measure(inputs.model))
+    return files.read_npz(path)
+
+
+def recall_before(config: ConfigDict, inputs: Inputs, recall: RecallMatrix) -> dict[str, float]:
+    """The recall of all lessons before any is taught, by kind of question."""
+    probes = [probe for lesson in inputs.lessons for probe in lesson.probes]
+    path = Path(config.cache) / f"recall-{_hash(inputs.fingerprint, probes)}.npz"
+    if not path.is_file():
+        files.write_npz(path, **recall.shares(inputs.model, len(inputs.lessons)))
+    return {kind: float(np.nanmean(shares)) for kind, shares in files.read_npz(path).items()}
+
+
+def _base(config: ConfigDict) -> _Base:
+    if (Path(config.model) / "checkpoints").is_dir():  # of `smem train`
+        found = subject.load(config.model)
+        return _Base(found.model, found.tokenizer, found.fingerprint, True)
+    base = pretrained.load(config.model)
+    fingerprint = pretrained.fingerprint(base.tensors)
+    if learners.needs_memory(config):
+        model = retrofitted.build(base, config)
+    else:
+        model = Transformer.from_tensors(base.config, base.tensors)
+    base.tensors.clear()
+    return _Base(model, base.tokenizer, fingerprint, False)
+
+
+def _background(
+    config: ConfigDict, base: _Base, block: int, windows: np.ndarray
+) -> backgrounds.Background:
+    memory = "pretrained" if base.is_pretrained else retrofitted.description(config)
+    sample_tokens = config.background.sample_tokens
+    key = _hash(base.fingerprint, memory, windows.tobytes(), sample_tokens)
+    path = Path(config.cache) / f"background-{key}.npz"
+    if not path.is_file():
+        found = backgrounds.measure(
+            base.model,
+            block,
+            windows,
+            fingerprint=base.fingerprint,
+            memory=memory,
+            sample_tokens=sample_tokens,
+            seed=0,
+            fit_layer=not base.is_pretrained,
+        )
+        backgrounds.save(found, path)
+    return backgrounds.load(path, base.fingerprint, memory)
+
+
+def _hash(*parts: Any) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part if isinstance(part, bytes) else repr(part).encode()
+        digest.update(len(data).to_bytes(8, "little") + data)
+    return digest.hexdigest()[:16]

@@ -1,0 +1,161 @@
+"""Each learner against its definition: what it may change, and by how much."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import tiny_stream
+from flax import nnx
+
+from smem_jax import config as config_module
+from smem_jax.errors import InputError
+from smem_jax.models.transformer import Transformer
+from smem_jax.stream_settings import stream_defaults
+from smem_jax.train import learners, stream_inputs
+from smem_jax.train.learners.batch import Batch, Encoder, with_replay
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    return tiny_stream.config(tmp_path_factory.mktemp("inputs"))
+
+
+def _set(config, **fields):
+    config = config.copy_and_resolve_references()
+    config.learner.update(fields)
+    return config
+
+
+@functools.cache
+def _inputs(config_json: str) -> stream_inputs.Inputs:
+    return stream_inputs.load(config_module.from_json(config_json, stream_defaults()))
+
+
+def _start(config) -> tuple[learners.Learner, Batch, Transformer]:
+    """A learner, the batch of its first lesson, and an untaught model."""
+    like = config.copy_and_resolve_references()  # the same for all learners of a model
+    like.learner = stream_defaults().learner.copy_and_resolve_references()
+    like.learner.method = "memory" if learners.needs_memory(config) else "full"
+    inputs = _inputs(config_module.to_json(like))
+    encoder = Encoder(
+        inputs.tokenizer, inputs.lessons, config.lessons.lengths, config.learner.replay > 0
+    )
+    learner = learners.make(config, nnx.clone(inputs.model), inputs.block, inputs.background)
+    return learner, encoder.batches(0, 1)[0], inputs.model
+
+
+def _arrays(model) -> dict[str, np.ndarray]:
+    leaves = jax.tree_util.tree_leaves_with_path(nnx.state(model))
+    return {jax.tree_util.keystr(path): np.array(leaf) for path, leaf in leaves}
+
+
+def _changed(before: dict, after: dict) -> set[str]:
+    return {name for name in after if name not in before or (before[name] != after[name]).any()}
+
+
+def _loss(model: Transformer, batch: Batch) -> jax.Array:
+    logits = model(jnp.asarray(batch.tokens))
+    logits = jnp.take_along_axis(logits, jnp.asarray(batch.positions)[..., None], axis=1)
+    nll = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.asarray(batch.targets))
+    return (nll * batch.weights).sum() / batch.weights.sum()
+
+
+@pytest.mark.parametrize("selection", ["tf_idf", "read"])
+def test_sparse_changes_rows_of_the_batch_only(config, selection):
+    learner, batch, untaught = _start(_set(config, selection=selection))
+    found = learner.step(batch, 0)
+    before, after = _arrays(untaught), _arrays(learner.model())
+    (table,) = _changed(before, after)
+    assert "'values'" in table
+    rows = (before[table] != after[table]).any(axis=1)
+    hidden = untaught.embed(jnp.asarray(batch.tokens))
+    _, hidden, _ = untaught.blocks[0].before_memory(
+        hidden, jnp.broadcast_to(jnp.arange(hidden.shape[1]), batch.tokens.shape)
+    )
+    read = untaught.blocks[0].memory.read(hidden).indices[batch.is_lesson]
+    assert set(np.flatnonzero(rows)) <= set(np.asarray(read).ravel().tolist())
+    limit = 64 if selection == "read" else 8
+    assert 0 < rows.sum() <= found["rows"] <= limit
+
+
+def test_sparse_with_every_read_slot_is_the_dense_step_on_the_table(config):
+    learner, batch, untaught = _start(
+        _set(config, selection="read", learning_rate=3.0, num_parts=2)
+    )
+    learner.step(batch, 0)
+    graphdef, state = nnx.split(untaught)
+    gradient = jax.grad(lambda state: _loss(nnx.merge(graphdef, state), batch))(state)
+    values = state["blocks"][0]["memory"]["table"]["values"][...]
+    expected = values - 3.0 * gradient["blocks"][0]["memory"]["table"]["values"][...]
+    found = learner.model().blocks[0].memory.table.values[...]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("num_parts", [1, 2])
+def test_full_is_adamw_on_all_parameters(config, num_parts):
+    fields = {"method": "full", "optimizer": "adam", "learning_rate": 1e-2, "weight_decay": 0.1}
+    learner, batch, untaught = _start(_set(config, num_parts=num_parts, **fields))
+    reported = learner.step(batch, 0)["loss"]
+    graphdef, state = nnx.split(untaught)
+    loss, gradient = jax.value_and_grad(lambda s: _loss(nnx.merge(graphdef, s), batch))(state)
+    optimizer = optax.adamw(1e-2, 0.9, 0.99, weight_decay=0.1)
+    updates, _ = optimizer.update(gradient, optimizer.init(state), state)
+    expected = nnx.merge(graphdef, optax.apply_updates(state, updates))
+    assert reported == pytest.approx(float(loss), rel=1e-5)
+    for name, array in _arrays(learner.model()).items():
+        np.testing.assert_allclose(array, _arrays(expected)[name], atol=2e-4, err_msg=name)
+
+
+def test_lora_changes_nothing_but_its_own_weights(config):
+    fields = {"method": "lora", "optimizer": "adam", "learning_rate": 1e-2, "rank": 2, "alpha": 4}
+    learner, batch, untaught = _start(_set(config, **fields))
+    first = learner.step(batch, 0)["loss"]
+    assert learner.step(batch, 1)["loss"] < first
+    before = {
+        name.replace("['base']", ""): array for name, array in _arrays(learner.model()).items()
+    }
+    base = _arrays(untaught)
+    assert base.keys() <= before.keys()
+    assert not _changed(before, base)
+    assert all(
+        name.endswith(("['a'].value", "['b'].value")) for name in before.keys() - base.keys()
+    )
+
+
+def test_memory_changes_all_of_the_memory_layer_and_nothing_else(config):
+    fields = {"method": "memory", "optimizer": "adam", "learning_rate": 1e-2}
+    learner, batch, untaught = _start(_set(config, **fields))
+    # With all values at zero only these have a gradient; after a step the queries have one, too.
+    learner.step(batch, 0)
+    learner.step(batch, 1)
+    changed = _changed(_arrays(untaught), _arrays(learner.model()))
+    assert all("['memory']" in name for name in changed)
+    assert {"values", "sub_keys", "kernel"} <= {name.split("'")[-2] for name in changed}
+
+
+def test_replayed_text_weighs_as_asked_and_is_not_counted(config):
+    _, batch, _ = _start(_set(config, replay=2))
+    text = np.arange(2 * 64, dtype=np.int32).reshape(2, 64)
+    both = with_replay(batch, text, 0.5)
+    assert both.weights[4:].sum() == pytest.approx(0.5 * batch.weights.sum(), rel=1e-5)
+    assert not both.is_lesson[4:].any() and both.is_lesson[:4].any()
+    np.testing.assert_array_equal(
+        np.take_along_axis(text, both.positions[4:] + 1, axis=1), both.targets[4:]
+    )
+
+
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        ({"method": "magic"}, "learner.method='magic' must be one of sparse, full, lora, memory"),
+        ({"steps": 3}, "learner.steps=3 must divide lessons.passages=4"),
+        ({"num_parts": 3}, "learner.num_parts=3 must divide the 4 rows"),
+        ({"learning_rate": 0.0}, "learner.learning_rate=0.0 must be above 0"),
+    ],
+)
+def test_a_learner_that_cannot_be_right_is_refused(config, fields, message):
+    with pytest.raises(InputError, match=message):
+        learners.check(_set(config, **fields))

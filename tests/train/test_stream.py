@@ -1,0 +1,119 @@
+"""A whole stream on a tiny random model: what it measures, and how it goes on."""
+
+import json
+
+import numpy as np
+import pytest
+import tiny_stream
+
+from smem_jax.errors import InputError
+from smem_jax.train import files, stream, stream_inputs
+from smem_jax.train.recall_matrix import RecallMatrix
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    config = tiny_stream.config(tmp_path_factory.mktemp("inputs"))
+    config.learner.update({"optimizer": "adam", "learning_rate": 0.05})
+    return config.lock()
+
+
+@pytest.fixture(scope="module")
+def finished(config, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("run") / "workdir"
+    return workdir, stream.run(config, workdir)
+
+
+def test_all_that_is_measured_is_on_disk(config, finished):
+    workdir, summary = finished
+    assert json.loads((workdir / "summary.json").read_text()) == summary
+    assert summary["num_lessons"] == 6
+    assert summary["figures"].keys() == {"known", "known_nll", "wikitext_nll"}
+    lines = files.read_lines(workdir / "stream.jsonl")
+    assert [line["lesson"] for line in lines] == list(range(6))
+    assert all(0 < line["rows"] <= 8 for line in lines)
+    matrix = files.read_npz(workdir / "matrix.npz")
+    assert matrix["after"].tolist() == [2, 4, 6]
+    # A lesson is asked about from the evaluation after its step on.
+    np.testing.assert_array_equal(
+        np.isnan(matrix["trained"]), np.arange(6) >= matrix["after"][:, None]
+    )
+    curve = files.read_lines(workdir / "curve.jsonl")
+    assert curve == summary["curve"]
+    assert curve[-1]["recall_trained"] == pytest.approx(np.mean(matrix["trained"][-1]))
+    after = files.read_npz(workdir / "after.npz")
+    assert summary["figures"]["known"]["after"] == pytest.approx(after["known"].mean())
+
+
+def test_a_finished_run_is_not_done_again(config, finished, monkeypatch):
+    workdir, summary = finished
+    monkeypatch.setattr(stream_inputs, "load", lambda config: pytest.fail("made anew"))
+    assert stream.run(config, workdir) == summary
+
+
+def test_a_run_cut_off_ends_as_the_whole_one(config, finished, tmp_path, monkeypatch):
+    def stop(self, model, number):
+        if number == 5:
+            raise KeyboardInterrupt
+        return measure_one(self, model, number)
+
+    measure_one = RecallMatrix.measure_one
+    with monkeypatch.context() as patch:
+        patch.setattr(RecallMatrix, "measure_one", stop)
+        with pytest.raises(KeyboardInterrupt):
+            stream.run(config, tmp_path / "run")
+    taken = []
+    monkeypatch.setattr(
+        RecallMatrix,
+        "measure_one",
+        lambda self, model, number: taken.append(number) or measure_one(self, model, number),
+    )
+    summary = stream.run(config, tmp_path / "run")
+    assert taken == [4, 5]
+    for name in ("figures", "recall", "matrix", "curve"):
+        assert summary[name] == finished[1][name], name
+    logs = [files.read_lines(folder / "stream.jsonl") for folder in (tmp_path / "run", finished[0])]
+    for line in (*logs[0], *logs[1]):
+        del line["seconds"]
+    assert logs[0] == logs[1]
+
+
+def test_files_of_something_else_are_not_lost(config, finished, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="no work directory of `smem stream`"):
+        stream.run(config, tmp_path)
+    other = config.copy_and_resolve_references()
+    other.seed = 1
+    with pytest.raises(InputError, match="a run of another configuration"):
+        stream.run(other, finished[0])
+
+
+@pytest.mark.parametrize(
+    "field, value, message",
+    [
+        ("count", 9, "lessons.count=9 must be at most that"),
+        ("file", "", "lessons.file='' must name"),
+        ("kind", "songs", "lessons.kind='songs' must be 'facts' or 'factbook'"),
+        ("lengths", (16,), "'too_long': 8"),
+    ],
+)
+def test_lessons_that_cannot_be_are_refused(config, tmp_path, field, value, message):
+    other = config.copy_and_resolve_references().unlock()
+    other.lessons[field] = value
+    with pytest.raises(InputError, match=message):
+        stream.run(other, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_the_model_knows_is_left_out_and_counted(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "smem_jax.evaluate.generate.answers",
+        lambda model, tokenizer, prompts, limit: ["ada" if "book 0" in p else "?" for p in prompts],
+    )
+    other = config.copy_and_resolve_references().unlock()
+    other.cache = str(tmp_path)
+    found = stream_inputs.load(other)
+    assert found.left_out["already_known"] <= 1
+    other.lessons.count = 8
+    with pytest.raises(InputError, match=r"7 lessons are left .*'already_known': 1"):
+        stream_inputs.load(other)

@@ -30,6 +30,17 @@ def get_config() -> ConfigDict:
         {
             **{task: str(_DATA / f"{task}.jsonl") for task in _TASKS},
             "wikitext": str(_DATA / "wikitext.txt"),
+            # Where sparse memory finetuning loses nothing, a few suffice to see it.
+            "limits": {"gsm8k": 50, "mmlu": 100, "trivia_choices": 150, "untaught": 100},
+        }
+    )
+    config.learner = ConfigDict(
+        {
+            "optimizer": "adam",
+            "learning_rate": 0.4,
+            "steps": 8,
+            "top_t": 200,
+            "drift_weight": 500.0,
         }
     )
     return config

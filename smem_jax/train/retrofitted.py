@@ -1,5 +1,6 @@
 """The base model with its memory layer, as a configuration describes it."""
 
+import functools
 import json
 from typing import get_args
 
@@ -65,8 +66,12 @@ def check(config: ConfigDict) -> None:
 def row_optimizer(c: ConfigDict) -> RowOptimizer:
     """The optimizer of the selected rows, by the section `train` or `learner`."""
     if c.optimizer == "sgd":
-        return row_sgd(c.momentum, c.missed_steps)
-    return row_adam(c.b1, c.b2, weight_decay=c.weight_decay, missed=c.missed_steps)
+        return _row_sgd(c.momentum, c.missed_steps)
+    return _row_adam(c.b1, c.b2, weight_decay=c.weight_decay, missed=c.missed_steps)
+
+
+# One object for the same arguments, so that runs of a process share the compiled step.
+_row_sgd, _row_adam = functools.cache(row_sgd), functools.cache(row_adam)
 
 
 def memory_config(config: ConfigDict, width: int) -> MemoryConfig:

@@ -1,6 +1,7 @@
 """A whole stream on a tiny random model: what it measures, and how it goes on."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ import tiny_stream
 from smem_jax.errors import InputError
 from smem_jax.train import files, stream, stream_inputs
 from smem_jax.train.recall_matrix import RecallMatrix
+
+FACTBOOK = Path(__file__).resolve().parents[2] / "configs" / "stream_data" / "factbook"
 
 
 @pytest.fixture(scope="module")
@@ -117,3 +120,18 @@ def test_what_the_model_knows_is_left_out_and_counted(config, tmp_path, monkeypa
     other.lessons.count = 8
     with pytest.raises(InputError, match=r"7 lessons are left .*'already_known': 1"):
         stream_inputs.load(other)
+
+
+@pytest.mark.slow
+def test_documents_are_lessons_like_facts(config, tmp_path):
+    other = config.copy_and_resolve_references().unlock()
+    other.lessons.update({"kind": "factbook", "file": str(FACTBOOK), "count": 2})
+    other.lessons.update({"chunk_tokens": 300, "lengths": (512,)})
+    other.learner.num_parts = 2
+    other.evaluate.known = ""
+    summary = stream.run(other, tmp_path / "run")
+    assert summary["num_lessons"] == 2
+    assert summary["left_out"].keys() == {"no_question", "no_probe"}
+    found = stream_inputs.load(other).lessons
+    assert all(passage.prompt == "" and passage.target for passage in found[0].passages)
+    assert {probe.kind for lesson in found for probe in lesson.probes} <= {"trained", "reworded"}

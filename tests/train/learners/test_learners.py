@@ -56,6 +56,14 @@ def _changed(before: dict, after: dict) -> set[str]:
     return {name for name in after if name not in before or (before[name] != after[name]).any()}
 
 
+@nnx.jit
+def _reads(model: Transformer, tokens: jax.Array) -> jax.Array:
+    """Slots that the memory of the first block reads."""
+    positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
+    _, hidden, _ = model.blocks[0].before_memory(model.embed(tokens), positions)
+    return model.blocks[0].memory.read(hidden).indices
+
+
 def _loss(model: Transformer, batch: Batch) -> jax.Array:
     logits = model(jnp.asarray(batch.tokens))
     logits = jnp.take_along_axis(logits, jnp.asarray(batch.positions)[..., None], axis=1)
@@ -71,12 +79,8 @@ def test_sparse_changes_rows_of_the_batch_only(config, selection):
     (table,) = _changed(before, after)
     assert "'values'" in table
     rows = (before[table] != after[table]).any(axis=1)
-    hidden = untaught.embed(jnp.asarray(batch.tokens))
-    _, hidden, _ = untaught.blocks[0].before_memory(
-        hidden, jnp.broadcast_to(jnp.arange(hidden.shape[1]), batch.tokens.shape)
-    )
-    read = untaught.blocks[0].memory.read(hidden).indices[batch.is_lesson]
-    assert set(np.flatnonzero(rows)) <= set(np.asarray(read).ravel().tolist())
+    read = np.asarray(_reads(untaught, batch.tokens))[batch.is_lesson]
+    assert set(np.flatnonzero(rows)) <= set(read.ravel().tolist())
     limit = 64 if selection == "read" else 8
     assert 0 < rows.sum() <= found["rows"] <= limit
 
@@ -87,7 +91,7 @@ def test_sparse_with_every_read_slot_is_the_dense_step_on_the_table(config):
     )
     learner.step(batch, 0)
     graphdef, state = nnx.split(untaught)
-    gradient = jax.grad(lambda state: _loss(nnx.merge(graphdef, state), batch))(state)
+    gradient = jax.jit(jax.grad(lambda s: _loss(nnx.merge(graphdef, s), batch)))(state)
     values = state["blocks"][0]["memory"]["table"]["values"][...]
     expected = values - 3.0 * gradient["blocks"][0]["memory"]["table"]["values"][...]
     found = learner.model().blocks[0].memory.table.values[...]
@@ -100,7 +104,8 @@ def test_full_is_adamw_on_all_parameters(config, num_parts):
     learner, batch, untaught = _start(_set(config, num_parts=num_parts, **fields))
     reported = learner.step(batch, 0)["loss"]
     graphdef, state = nnx.split(untaught)
-    loss, gradient = jax.value_and_grad(lambda s: _loss(nnx.merge(graphdef, s), batch))(state)
+    differentiate = jax.jit(jax.value_and_grad(lambda s: _loss(nnx.merge(graphdef, s), batch)))
+    loss, gradient = differentiate(state)
     optimizer = optax.adamw(1e-2, 0.9, 0.99, weight_decay=0.1)
     updates, _ = optimizer.update(gradient, optimizer.init(state), state)
     expected = nnx.merge(graphdef, optax.apply_updates(state, updates))

@@ -1,0 +1,61 @@
+"""1,000 facts into SmolLM2-135M by every method: a night of a CPU, or minutes of a GPU a run.
+
+    smem sweep --config configs/sweeps/facts.py --results benchmarks/results/streams/facts.jsonl
+    smem report benchmarks/results/streams/facts.jsonl --output docs/RESULTS.md
+
+Stop it at any moment: the same command goes on, and a second one beside it takes other runs. With
+`--only 'rate_*'` it tries the learning rates on 100 facts, with `--only 'all_*'` it makes the runs
+of the headline, by three seeds. Every method sees the same facts in the same order, in as many
+passages and steps.
+"""
+
+import runpy
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from smem_jax.train.sweep_runs import grid
+
+_BASE = Path(__file__).resolve().parents[1] / "stream_facts.py"
+_RATE = "learner.learning_rate"
+# What is set for each method, and the learning rates to try.
+_METHODS: dict[str, tuple[list[str], tuple[float, ...]]] = {
+    # The paper's form: stochastic gradient descent, one step a fact, and nothing else.
+    "paper": (
+        ["learner.optimizer=sgd", "learner.steps=1", "learner.drift_weight=0"],
+        (1000.0, 3000.0, 10000.0),
+    ),
+    "sparse": ([], (0.2, 0.4, 0.6)),
+    "tf": (["learner.selection=tf"], (0.2, 0.4)),
+    "random": (["learner.selection=random"], (0.4, 0.8)),
+    "kl": (["learner.selection=kl"], (0.2, 0.4)),
+    "no_penalty": (["learner.drift_weight=0"], (0.1, 0.2, 0.4)),
+    "read": (["learner.selection=read"], (0.1, 0.2)),
+    "lora": (["learner.method=lora"], (1e-4, 3e-4, 1e-3)),
+    "lora_replay": (["learner.method=lora", "learner.replay=2"], (3e-4, 1e-3)),
+    "full": (["learner.method=full"], (3e-6, 1e-5, 3e-5)),
+    "full_replay": (["learner.method=full", "learner.replay=2"], (1e-5, 3e-5)),
+}
+
+
+def get_config() -> ConfigDict:
+    """Those of stream_facts.py."""
+    config: ConfigDict = runpy.run_path(str(_BASE))["get_config"]()
+    return config
+
+
+def get_runs() -> list[dict[str, Any]]:
+    """Learning rates on 100 facts, then 1,000 facts by three seeds."""
+    short = ["lessons.count=100", "evaluate.every=50"]
+    tried = [
+        run
+        for name, (overrides, rates) in _METHODS.items()
+        for run in grid(f"rate_{name}", [*overrides, *short], **{_RATE: rates})
+    ]
+    whole = [
+        run
+        for name, (overrides, rates) in _METHODS.items()
+        for run in grid(f"all_{name}", overrides, **{_RATE: rates, "seed": (0, 1, 2)})
+    ]
+    return tried + whole

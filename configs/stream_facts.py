@@ -23,6 +23,7 @@ def get_config() -> ConfigDict:
         {
             "text": str(_QUICKSTART / "background_text.txt"),
             "questions": str(_DATA / "background_qa.jsonl"),
+            "sample_tokens": 262_144,
         }
     )
     config.lessons = ConfigDict({"file": str(_DATA / "facts.jsonl")})
@@ -41,6 +42,7 @@ def get_config() -> ConfigDict:
             "steps": 8,
             "top_t": 200,
             "drift_weight": 500.0,
+            "drift_tokens": 4096,
         }
     )
     return config

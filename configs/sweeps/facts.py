@@ -47,7 +47,8 @@ def get_config() -> ConfigDict:
 
 def get_runs() -> list[dict[str, Any]]:
     """Learning rates on 100 facts, then 1,000 facts by three seeds."""
-    short = ["lessons.count=100", "evaluate.every=50"]
+    tasks = ("nq", "gsm8k", "mmlu", "trivia_choices", "untaught")
+    short = ["lessons.count=100", "evaluate.every=50", *(f"evaluate.{task}=" for task in tasks)]
     tried = [
         run
         for name, (overrides, rates) in _METHODS.items()

@@ -21,7 +21,7 @@ DATA = ROOT / "configs" / "stream_data"
 SOURCE = ROOT / ".." / "shared" / "data"
 COUNTS = {
     "facts": 1_500, "nq": 600, "nq_shots": 5, "untaught": 200, "trivia_choices": 300,
-    "gsm8k": 100, "mmlu": 200, "background_qa": 2_500,
+    "gsm8k": 100, "mmlu": 200, "background_qa": 8_000,
 }  # fmt: skip
 
 

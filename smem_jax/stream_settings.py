@@ -15,6 +15,7 @@ def stream_defaults() -> ConfigDict:
     # A .gguf file, a Hugging Face directory, package:NAME/FILE inside an installed package, or the
     # work directory of a `smem train`, whose own memory layer is then used.
     config.model = ""
+    config.compute_dtype = "float32"  # of activations; bfloat16 on a GPU or TPU. Weights: float32
     config.seed = 0  # of the order of lessons, of their wordings and of the learner
     config.cache = "runs/cache"  # what runs share: statistics of background text, the base's scores
     config.memory = common.memory  # of a model without a memory layer of its own

@@ -15,8 +15,10 @@ from ml_collections import ConfigDict
 from smem_jax.data.lessons import Lesson
 from smem_jax.data.questions import read_questions
 from smem_jax.data.text import read_text
+from smem_jax.errors import InputError
 from smem_jax.evaluate.held_out import Files, Suite
 from smem_jax.models import pretrained
+from smem_jax.models.config import ModelConfig
 from smem_jax.models.retrofit import memory_blocks
 from smem_jax.models.transformer import Transformer
 from smem_jax.train import background as backgrounds
@@ -107,12 +109,22 @@ def _base(config: ConfigDict) -> _Base:
         return _Base(found.model, found.tokenizer, found.fingerprint, True)
     base = pretrained.load(config.model)
     fingerprint = pretrained.fingerprint(base.tensors)
+    if config.compute_dtype != base.config.compute_dtype:
+        base = base._replace(config=_with_compute_dtype(base.config, config.compute_dtype))
+        fingerprint = f"{fingerprint}-{config.compute_dtype}"  # what is measured differs
     if learners.needs_memory(config):
         model = retrofitted.build(base, config)
     else:
         model = Transformer.from_tensors(base.config, base.tensors)
     base.tensors.clear()
     return _Base(model, base.tokenizer, fingerprint, False)
+
+
+def _with_compute_dtype(sizes: ModelConfig, compute_dtype: str) -> ModelConfig:
+    try:
+        return dataclasses.replace(sizes, compute_dtype=compute_dtype)
+    except ValueError as error:
+        raise InputError(str(error)) from error
 
 
 def _background(

@@ -120,7 +120,7 @@ def _known(
     facts: Sequence[Fact],
 ) -> set[str]:
     """The questions that the model answers right; what was asked is kept for the next stream."""
-    path = Path(config.cache) / f"answers-{fingerprint[:16]}.json"
+    path = Path(config.cache) / f"answers-{fingerprint}.json"
     said: dict[str, str] = json.loads(path.read_text()) if path.is_file() else {}
     new = [fact.question for fact in facts if fact.question not in said]
     if new:

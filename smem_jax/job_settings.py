@@ -56,6 +56,7 @@ def job_defaults() -> ConfigDict:
     data = config.data = ConfigDict()
     # 'text:FILE', 'jsonl:FILE:FIELD' or 'tfds:NAME...'; see smem_jax/data/stream.py.
     data.source = ""
+    data.held_out_source = ""  # documents whose loss pretraining measures, in the same form
     data.tokenizer = "bytes"  # or a GGUF file, a directory, package:NAME/FILE
     data.seq_len = 128
     # Into how many streams the data are cut; it has to divide train.batch_size, and stays the same
@@ -73,6 +74,7 @@ def job_defaults() -> ConfigDict:
     train.checkpoint_every = 50  # steps
     train.keep_checkpoints = 2
     train.log_every = 10  # steps
+    train.evaluate_every = 100  # steps between two losses of `data.held_out_source`
 
     pretrain = config.pretrain = ConfigDict()  # of the objective 'pretrain'
     pretrain.learning_rate = 1e-3  # of all but the values, after the warm-up

@@ -38,18 +38,8 @@ def from_job(program: Program, config: ConfigDict) -> Any:
     InputError where there is none.
     """
     workdir = Path(config.init)
-    theirs = job_dir.read_config(workdir)
-    source = program.state_of(objective_of(theirs))
-    checkpoints = RunCheckpoints(
-        workdir / "checkpoints",
-        keep=2,
-        config_json=json.dumps(job_dir.identity(theirs)),
-        read_only=True,
-    )
-    with checkpoints:
-        restored = checkpoints.restore({"params": source.params, "values": source.values})
-    if restored is None:
-        raise InputError(f"init={config.init!r} holds no checkpoint")
+    source = program.state_of(objective_of(job_dir.read_config(workdir)))
+    arrays = newest(source, workdir)
     wanted = {"params": program.state.params, "values": program.state.values}
 
     def first(found: dict[str, Any]) -> Any:
@@ -57,7 +47,26 @@ def from_job(program: Program, config: ConfigDict) -> Any:
         return program.objective.state_of(cast["params"], cast["values"])
 
     layout = jax.tree.map(lambda like: like.sharding, program.state)
-    return jax.jit(first, donate_argnums=0, out_shardings=layout)(restored.arrays)
+    return jax.jit(first, donate_argnums=0, out_shardings=layout)(arrays)
+
+
+def newest(like: Any, workdir: Path) -> dict[str, Any]:
+    """'params' and 'values' of the newest checkpoint in a job's directory, which is only read.
+
+    `like` is the state of such a job on the mesh that they are wanted on. Raises InputError where
+    there is no checkpoint.
+    """
+    checkpoints = RunCheckpoints(
+        workdir / "checkpoints",
+        keep=2,
+        config_json=json.dumps(job_dir.identity(job_dir.read_config(workdir))),
+        read_only=True,
+    )
+    with checkpoints:
+        restored = checkpoints.restore({"params": like.params, "values": like.values})
+    if restored is None:
+        raise InputError(f"{workdir} holds no checkpoint")
+    return restored.arrays
 
 
 def _model_fields(config: ConfigDict) -> dict[str, Any]:

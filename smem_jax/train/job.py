@@ -24,6 +24,7 @@ from smem_jax.data.byte_tokenizer import open_tokenizer
 from smem_jax.data.stream import Stream, open_stream
 from smem_jax.errors import InputError
 from smem_jax.train import init, job_dir
+from smem_jax.train.held_out_loss import HeldOutLoss
 from smem_jax.train.job_metrics import JobMetrics
 from smem_jax.train.processes import StopSignal, WorkdirLock, together
 from smem_jax.train.program import Program
@@ -69,6 +70,8 @@ def run(
                 init.check(config, workdir)
         if finished is not None:
             return finished
+        with together():
+            held_out = streams.held_out(program)
         stack.enter_context(WorkdirLock(workdir))
         with together():
             if jax.process_index() == 0 and overwrite:
@@ -101,7 +104,10 @@ def run(
             done += 1
             if done == streams.background:
                 metrics.start_window(done)
-            if not counts and metrics.is_due(done):
+            evaluates = held_out and (done == total or done % config.train.evaluate_every == 0)
+            if held_out and evaluates:
+                found = {**found, "held_out_loss": metrics.measure(held_out, state)}
+            if not counts and (evaluates or metrics.is_due(done)):
                 state, use = program.slot_use(state, rows)
                 progress.set_postfix(loss=f"{metrics.write(done, {**found, **use}):.3f}")
             progress.update()
@@ -132,7 +138,8 @@ class _Streams:
         for name, source in sources.items():
             if not source:
                 raise InputError(f"{name}.source='' must say where the documents are")
-        tokenizer = open_tokenizer(config.data.tokenizer)
+        self._config = config
+        self._tokenizer = tokenizer = open_tokenizer(config.data.tokenizer)
         if tokenizer.vocab_size > config.model.vocab_size:
             raise InputError(
                 f"model.vocab_size={config.model.vocab_size} must be at least "
@@ -159,6 +166,12 @@ class _Streams:
             )
             for name, source in sources.items()
         }
+
+    def held_out(self, program: Program) -> HeldOutLoss | None:
+        """The loss of the documents that are held out, or None where there are none."""
+        if not self._config.data.held_out_source:
+            return None
+        return HeldOutLoss(program, self._config, self._tokenizer)
 
     def next(self, number: int):
         """The rows of batch `number`, which has to be the one after the last."""

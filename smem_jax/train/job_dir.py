@@ -17,10 +17,12 @@ _CONFIG, _SUMMARY = "job.json", "summary.json"
 _FREE = (
     "init",
     "mesh",
+    "data.held_out_source",
     "model.remat",
     "train.checkpoint_every",
     "train.keep_checkpoints",
     "train.log_every",
+    "train.evaluate_every",
 )
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ class JobMetrics:
     Every `train.log_every` batches, also to stderr where that is no terminal: the scalars of that
     step, and since the last time the seconds of a step, tokens a second (padding too), MFU where
     the device's peak is known, and the shares of the time in which the loop waited for data
-    ('input_wait') and was held up by checkpoints ('checkpoint_pause').
+    ('input_wait') and was held up by checkpoints ('checkpoint_pause'). A loss of held-out text is
+    written at its own steps, too.
     """
 
     def __init__(self, program: Program, config: ConfigDict, workdir: Path, first: int):
@@ -51,7 +53,15 @@ class JobMetrics:
         """
         return done % self._config.train.log_every == 0 or done <= 2
 
-    def write(self, done: int, scalars: dict[str, jax.Array]) -> float:
+    def measure(self, held_out: Callable[[Any], float], state: Any) -> float:
+        """What `held_out` gives for a state; its time is none of the steps'."""
+        jax.block_until_ready(state)
+        begin = time.perf_counter()
+        loss = held_out(state)
+        self._window += time.perf_counter() - begin
+        return loss
+
+    def write(self, done: int, scalars: Mapping[str, jax.Array | float]) -> float:
         """Writes the scalars of a step, which are waited for, and the speed; returns the loss."""
         values = {name: float(value) for name, value in scalars.items()}
         now = time.perf_counter()

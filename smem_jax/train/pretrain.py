@@ -125,6 +125,11 @@ class Pretraining:
             step=state.step + 1,
         ), metrics
 
+    def held_out(self, state: PretrainState, rows: Rows[jax.Array]) -> tuple[jax.Array, jax.Array]:
+        """Nats over all predicted tokens of packed rows [batch, seq], and how many there are."""
+        model = nnx.merge(self._graphdef, state.params, state.values)
+        return total_nll(_logits(model, rows, remat=False), rows)
+
     def slot_use(
         self, state: PretrainState, rows: Rows[jax.Array]
     ) -> tuple[PretrainState, Metrics]:

@@ -35,6 +35,7 @@ _AT_LEAST_ONE = (
     "train.checkpoint_every",
     "train.keep_checkpoints",
     "train.log_every",
+    "train.evaluate_every",
 )
 
 
@@ -48,6 +49,7 @@ class Program:
       rows: the same for a batch.
       initial_state: of a key from `jax.random.key`; jitted, with the state sharded as it is made.
       step, count, slot_use: from a state, which is donated, and a batch to a state and metrics.
+      held_out: from a state and a batch to its negative log-likelihood and its number of tokens.
 
     Raises InputError for a configuration that makes no sense or does not fit the devices.
     """
@@ -75,6 +77,7 @@ class Program:
         self.step = jitted(self.objective.step)
         self.count = jitted(getattr(self.objective, "count", _nothing))
         self.slot_use = jitted(getattr(self.objective, "slot_use", _nothing))
+        self.held_out = jax.jit(getattr(self.objective, "held_out", _nothing), out_shardings=whole)
 
     def state_of(self, objective: Any) -> Any:
         """`state` for another objective on the same mesh."""

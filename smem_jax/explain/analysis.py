@@ -112,13 +112,15 @@ def expected_overlap(first: int, second: int, num_slots: int) -> float:
     return float(np.sum(chances * common / (first + second - common)) / chances.sum())
 
 
-def background_reads(indices: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """Reads of the chosen slots by each token of ordinary text: int32 [windows, seq].
+def background_reads(indices: np.ndarray, mask: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Reads of the chosen slots by each token of ordinary text: int32 [documents, seq].
 
     Args:
-      indices: int32 [windows, seq, reads]; windows have no padding.
+      indices: int32 [documents, seq, reads].
+      mask: bool [documents, seq]; padding reads nothing.
     """
-    return np.isin(indices, chosen).sum(axis=-1, dtype=np.int32)
+    _check_reads(indices, mask)
+    return (np.isin(indices, chosen) & mask[..., None]).sum(axis=-1, dtype=np.int32)
 
 
 def background_readers(reads: np.ndarray, width: int, num_snippets: int) -> list[Snippet]:

@@ -15,8 +15,6 @@ from ml_collections import ConfigDict
 
 from smem_jax import slots
 from smem_jax.data.facts import Fact, read_facts
-from smem_jax.data.questions import read_questions
-from smem_jax.data.text import read_text
 from smem_jax.data.wordings import check_frames
 from smem_jax.errors import InputError
 from smem_jax.explain import analysis, page
@@ -28,6 +26,7 @@ from smem_jax.models.transformer import Transformer
 from smem_jax.scores import background_total
 from smem_jax.train import background as backgrounds
 from smem_jax.train import prefix, retrofitted
+from smem_jax.train.background import Documents
 
 _LEAST_FACTS = 2  # have an overlap
 _ROWS_AT_A_TIME = 512
@@ -55,12 +54,12 @@ def explain(config: ConfigDict, output: Path, facts: int) -> dict[str, Any]:
             f"{config.facts.file}: one fact has no other to compare with; two are right"
         )
     rows = [rows_of(base.tokenizer, f, config.facts.frames, config.facts.seq_len) for f in taught]
-    windows = _windows(config, base.tokenizer)
+    documents = backgrounds.read(config.background, base.tokenizer, config.facts.frames)
     model = retrofitted.build(base, config)
-    background = _background(config, model, pretrained.fingerprint(base.tensors), windows)
+    background = _background(config, model, pretrained.fingerprint(base.tensors), documents)
     base.tensors.clear()
     found = _teach(config, model, background, taught, rows)
-    ordinary = _ordinary(config, model, base.tokenizer, windows)
+    ordinary = _ordinary(config, model, base.tokenizer, documents)
     described = {
         "base_model": config.model,
         "fingerprint": background.fingerprint,
@@ -88,15 +87,8 @@ def _check(config: ConfigDict, output: Path, facts: int) -> None:
     check_frames(config.facts.frames)
 
 
-def _windows(config: ConfigDict, tokenizer: pretrained.Tokenizer) -> np.ndarray:
-    c = config.background
-    text = read_text(c.text) if c.text else []
-    questions = read_questions(c.questions) if c.questions else []
-    return backgrounds.windows(tokenizer, text, questions, config.facts.frames, c.seq_len)
-
-
 def _background(
-    config: ConfigDict, model: Transformer, fingerprint: str, windows: np.ndarray
+    config: ConfigDict, model: Transformer, fingerprint: str, documents: Documents
 ) -> backgrounds.Background:
     """The configured background, or one that is measured here; the memory layer is fitted to it."""
     described = retrofitted.description(config)
@@ -107,7 +99,7 @@ def _background(
     return backgrounds.measure(
         model,
         config.memory.block,
-        windows,
+        documents,
         fingerprint=fingerprint,
         memory=described,
         sample_tokens=config.background.sample_tokens,
@@ -174,11 +166,12 @@ def _select(
 
 
 def _ordinary(
-    config: ConfigDict, model: Transformer, tokenizer: pretrained.Tokenizer, windows: np.ndarray
+    config: ConfigDict, model: Transformer, tokenizer: pretrained.Tokenizer, documents: Documents
 ) -> Ordinary:
-    """The reads of a random part of the background text, of about `sample_tokens` tokens."""
-    count = max(1, config.background.sample_tokens // windows.shape[1])
-    order = np.random.default_rng(config.seed).permutation(len(windows))
-    sample = windows[np.sort(order[:count])]
-    reads = _reads(model, config.memory.block, sample, "ordinary text")
-    return Ordinary(sample, reads.indices, tokenizer.decode)
+    """The reads of random background documents, `sample_tokens` with their padding at most."""
+    count = max(1, config.background.sample_tokens // documents.tokens.shape[1])
+    order = np.random.default_rng(config.seed).permutation(len(documents.tokens))
+    sample = Documents(*(array[np.sort(order[:count])] for array in documents))
+    reads = _reads(model, config.memory.block, sample.tokens, "ordinary text")
+    is_token = np.arange(sample.tokens.shape[1]) < sample.lengths[:, None]
+    return Ordinary(sample.tokens, is_token, reads.indices, tokenizer.decode)

@@ -26,10 +26,11 @@ class Taught(NamedTuple):
 
 
 class Ordinary(NamedTuple):
-    """Windows of ordinary text and what they read."""
+    """Documents of ordinary text and what they read."""
 
-    tokens: np.ndarray  # int32 [windows, seq]
-    indices: np.ndarray  # int32 [windows, seq, reads]
+    tokens: np.ndarray  # int32 [documents, seq]
+    mask: np.ndarray  # bool [documents, seq]: no padding
+    indices: np.ndarray  # int32 [documents, seq, reads]
     decode: Callable[[Sequence[int]], str]
 
 
@@ -59,9 +60,10 @@ def summary(
             "read": _frequencies(frequency, [taught.readers.slots for taught in facts]),
         },
         "ordinary_text": {
-            "tokens": int(ordinary.tokens.size),
+            "tokens": int(ordinary.mask.sum()),
             "share_reading_any_fact": _share(
-                analysis.background_reads(ordinary.indices, everywhere)
+                analysis.background_reads(ordinary.indices, ordinary.mask, everywhere),
+                ordinary.mask,
             ),
         },
         "facts": [
@@ -160,7 +162,7 @@ def _frequencies(frequency: np.ndarray, sets: Sequence[np.ndarray]) -> dict[str,
 
 
 def _fact(taught: Taught, ordinary: Ordinary, with_snippets: bool) -> dict[str, Any]:
-    reads = analysis.background_reads(ordinary.indices, taught.chosen)
+    reads = analysis.background_reads(ordinary.indices, ordinary.mask, taught.chosen)
     record: dict[str, Any] = {
         "id": taught.fact.id,
         "question": taught.fact.question,
@@ -170,19 +172,21 @@ def _fact(taught: Taught, ordinary: Ordinary, with_snippets: bool) -> dict[str, 
         "slots_chosen": len(taught.chosen),
         "core_read": len(analysis.core_set(taught.readers)),
         "core_chosen": len(analysis.core_set(_readers(taught, only_chosen=True))),
-        "ordinary_tokens_reading": _share(reads),
+        "ordinary_tokens_reading": _share(reads, ordinary.mask),
     }
     if with_snippets:
         record["ordinary_snippets"] = [
-            {
-                "text": ordinary.decode(ordinary.tokens[s.window, s.start : s.stop].tolist()),
-                "reads": s.reads,
-            }
+            {"text": _text(ordinary, s), "reads": s.reads}
             for s in analysis.background_readers(reads, _SNIPPET_TOKENS, _SNIPPETS)
         ]
     return record
 
 
-def _share(reads: np.ndarray) -> float:
+def _share(reads: np.ndarray, mask: np.ndarray) -> float:
     """Share of tokens with a read at all."""
-    return float(np.mean(reads > 0))
+    return float(np.mean(reads[mask] > 0))
+
+
+def _text(ordinary: Ordinary, snippet: analysis.Snippet) -> str:
+    here = snippet.window, slice(snippet.start, snippet.stop)
+    return ordinary.decode(ordinary.tokens[here][ordinary.mask[here]].tolist())

@@ -1,9 +1,12 @@
 """What ordinary text does in a memory layer: fitted queries and keys, document frequency, reads.
 
 `smem background` writes one `Background` to a file, `smem teach` reads it or makes its own. The
-text is ordinary prose and questions with their answers in the frames that facts are taught in: a
-background without the form lets the slots that serve the form look rare. (arXiv 2510.15103 takes
-the document frequency from pretraining text.)
+documents are windows of ordinary prose, and questions with their answers in the frames that facts
+are taught in, each at the beginning of a sequence as a taught one is: a background without the form
+lets the slots that serve the form look rare, and they are overwritten. Packed behind one another,
+questions hide how the first tokens of a prompt read; in a stream of 60 facts these then took three
+quarters of all that the memory added to unrelated questions. (arXiv 2510.15103 takes the document
+frequency from pretraining text.)
 """
 
 import dataclasses
@@ -11,13 +14,17 @@ import os
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
 from flax import nnx
+from ml_collections import ConfigDict
 
-from smem_jax.data.questions import Question
+from smem_jax.data.questions import Question, read_questions
+from smem_jax.data.text import read_text
 from smem_jax.errors import InputError
+from smem_jax.evaluate.batching import pad_rows
 from smem_jax.memory import fit
 from smem_jax.memory.layer import MemoryLayer
 from smem_jax.models.pretrained import Tokenizer
@@ -26,6 +33,7 @@ from smem_jax.models.transformer import Transformer
 from smem_jax.train import prefix
 
 _FIT_TOKENS = 32_768
+_LENGTH_STEP = 32  # documents are padded to multiples of this, each of which is compiled
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,8 +44,8 @@ class Background:
       fingerprint: of the base model's weights.
       memory: the block and the sizes of the memory layer, as JSON.
       query_kernel, query_bias, sub_keys: the fitted weights of the memory layer.
-      document_frequency: windows that read each slot, int32 [num_slots].
-      num_documents: windows in all.
+      document_frequency: documents that read each slot, int32 [num_slots].
+      num_documents: documents in all.
       indices, weights: reads of a sample of background tokens, int32 and float32
         [num_tokens, num_heads * top_k].
       residual_norm: median length of the residual stream over all tokens.
@@ -58,38 +66,59 @@ class Background:
     slot_perplexity: float
 
 
-def windows(
+class Documents(NamedTuple):
+    """Background text: `tokens` int32 [num_documents, seq_len], `lengths` int32 [num_documents].
+
+    What stands behind the length of a document is padding.
+    """
+
+    tokens: np.ndarray
+    lengths: np.ndarray
+
+
+def documents(
     tokenizer: Tokenizer,
     text: Sequence[str],
     questions: Sequence[Question],
     frames: Sequence[str],
     seq_len: int,
-) -> np.ndarray:
-    """Background text as int32 [num_windows, seq_len], without padding: prose, then questions.
+) -> Documents:
+    """Prose in windows of `seq_len` tokens, then each question with its first answer.
 
-    Questions take the `frames` in turn, each followed by its first answer and a line break. What
-    does not fill a last window is dropped. Raises InputError where nothing fills a window.
+    Questions take the `frames` in turn, and end in a line break or after `seq_len` tokens. Of the
+    prose, what does not fill a last window is dropped. Raises InputError where nothing is left.
     """
+    prose = tokenizer.encode_batch([f"{paragraph}\n" for paragraph in text]) if text else []
+    stream = np.concatenate([np.zeros(0, np.int32), *prose]).astype(np.int32)
+    filled = stream[: len(stream) // seq_len * seq_len].reshape(-1, seq_len)
     qa = [
         f"{frames[i % len(frames)].format(question=q.question)} {q.answers[0]}\n"
         for i, q in enumerate(questions)
     ]
-    parts = []
-    for lines in ([f"{paragraph}\n" for paragraph in text], qa):
-        ids = [np.asarray(row, np.int32) for row in tokenizer.encode_batch(lines)] if lines else []
-        stream = np.concatenate([np.zeros(0, np.int32), *ids])
-        stream = stream[: len(stream) // seq_len * seq_len]
-        parts.append(stream.reshape(-1, seq_len))
-    found = np.concatenate(parts)
-    if not len(found):
+    rows = [row[:seq_len] for row in tokenizer.encode_batch(qa)] if qa else []
+    tokens = np.concatenate([filled, pad_rows(rows, len(rows), seq_len, tokenizer.pad_id)])
+    if not len(tokens):
         raise InputError(f"the background fills no window of {seq_len} tokens; give more text")
-    return found
+    lengths = [*[seq_len] * len(filled), *map(len, rows)]
+    return Documents(tokens, np.asarray(lengths, np.int32))
+
+
+def read(section: ConfigDict, tokenizer: Tokenizer, frames: Sequence[str]) -> Documents:
+    """The documents of the files in a section `background`, as `documents` makes them.
+
+    Raises InputError where it names no file, and for a file that is malformed.
+    """
+    if not (section.text or section.questions):
+        raise InputError("background.text and background.questions are both ''; one must be a file")
+    text = read_text(section.text) if section.text else []
+    questions = read_questions(section.questions) if section.questions else []
+    return documents(tokenizer, text, questions, frames, section.seq_len)
 
 
 def measure(
     model: Transformer,
     block: int,
-    tokens: np.ndarray,
+    documents: Documents,
     *,
     fingerprint: str,
     memory: str,
@@ -97,26 +126,24 @@ def measure(
     seed: int,
     fit_layer: bool = True,
 ) -> Background:
-    """Fits the memory layer of `block`, in place, to windows of `tokens` and counts its reads.
+    """Fits the memory layer of `block`, in place, to the documents and counts its reads.
 
-    Every window is one document. `sample_tokens` of all tokens, drawn at random, keep their reads.
-    Without `fit_layer` the layer stays as it is, as one should that was pretrained.
+    `sample_tokens` of all tokens, drawn at random, keep their reads. Without `fit_layer` the layer
+    stays as it is, as one should that was pretrained.
     """
     layer = memory_layer(model, block)
-    found = prefix.run(model, block, tokens, "background")
-    hidden = found.hidden.reshape(-1, found.hidden.shape[-1])
+    hidden, norms, ends = _hidden(model, block, documents)
     random = np.random.default_rng(seed)
     chosen = random.permutation(len(hidden))[:_FIT_TOKENS]
     if fit_layer:
         fit.fit(layer, jax.numpy.asarray(hidden[np.sort(chosen)]), jax.random.key(seed))
-    indices, weights = prefix.reads(layer, found.hidden)
+    indices, weights = prefix.reads(layer, hidden)
     num_slots = layer.config.num_slots
     frequency = np.zeros(num_slots, np.int32)
-    for window in indices:
-        frequency[np.unique(window)] += 1
+    for document in np.split(indices, ends[:-1]):
+        frequency[np.unique(document)] += 1
     share, perplexity = fit.slot_use(np.bincount(indices.ravel(), minlength=num_slots))
     sample = np.sort(random.permutation(len(hidden))[:sample_tokens])
-    flat = (-1, indices.shape[-1])
     return Background(
         fingerprint=fingerprint,
         memory=memory,
@@ -124,13 +151,34 @@ def measure(
         query_bias=np.asarray(_bias(layer)[...]),
         sub_keys=np.asarray(layer.sub_keys[...]),
         document_frequency=frequency,
-        num_documents=len(tokens),
-        indices=indices.reshape(flat)[sample],
-        weights=weights.reshape(flat)[sample],
-        residual_norm=float(np.median(np.linalg.norm(found.residual, axis=-1))),
+        num_documents=len(documents.tokens),
+        indices=indices[sample],
+        weights=weights[sample],
+        residual_norm=float(np.median(norms)),
         slot_share=share,
         slot_perplexity=perplexity,
     )
+
+
+def _hidden(
+    model: Transformer, block: int, documents: Documents
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of all tokens, document after document, shorter ones first.
+
+    Returns what a memory layer of the block reads, float32 [num_tokens, embed_dim], the lengths of
+    the residual stream there, float32 [num_tokens], and where each document ends.
+    """
+    padded = -(-documents.lengths // _LENGTH_STEP) * _LENGTH_STEP
+    hidden, norms, ends = [], [], []
+    for length in np.unique(padded):
+        rows = np.flatnonzero(padded == length)
+        tokens = documents.tokens[rows, :length]
+        is_token = np.arange(tokens.shape[1]) < documents.lengths[rows, None]
+        found = prefix.run(model, block, tokens, "background")
+        hidden.append(found.hidden[is_token])
+        norms.append(np.linalg.norm(found.residual[is_token], axis=-1))
+        ends.append(documents.lengths[rows])
+    return np.concatenate(hidden), np.concatenate(norms), np.cumsum(np.concatenate(ends))
 
 
 def apply(background: Background, model: Transformer, block: int) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from ml_collections import ConfigDict
 
 from smem_jax import config as config_module
@@ -53,7 +52,7 @@ def teach(config: ConfigDict, workdir: Path, overwrite: bool = False) -> dict[st
         base = pretrained.load(config.model)
         fingerprint = pretrained.fingerprint(base.tensors)
         data = _read(config, base.tokenizer)
-        windows = None if config.background.file else _windows(config, base.tokenizer)
+        documents = None if config.background.file else _documents(config, base.tokenizer)
         model = retrofitted.build(base, config)
         base.tensors.clear()
     layer = memory_layer(model, config.memory.block)
@@ -61,7 +60,7 @@ def teach(config: ConfigDict, workdir: Path, overwrite: bool = False) -> dict[st
         shutil.rmtree(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     with clock("background"):
-        background = _background(config, model, fingerprint, windows, workdir)
+        background = _background(config, model, fingerprint, documents, workdir)
     (workdir / "config.json").write_text(config_module.to_json(config))
     with clock("measure before"):
         before = _before(config, model, base.tokenizer, data, workdir)
@@ -115,9 +114,9 @@ def background(config: ConfigDict, output: Path) -> dict[str, Any]:
     if output.is_dir() or output.suffix != ".npz":
         raise InputError(f"--output {output} must be the name of a .npz file")
     base = pretrained.load(config.model)
-    windows = _windows(config, base.tokenizer)
+    documents = _documents(config, base.tokenizer)
     model = retrofitted.build(base, config)
-    found = _measure_background(config, model, pretrained.fingerprint(base.tensors), windows)
+    found = _measure_background(config, model, pretrained.fingerprint(base.tensors), documents)
     backgrounds.save(found, output)
     return {
         "num_documents": found.num_documents,
@@ -161,20 +160,15 @@ def _read(config: ConfigDict, tokenizer: pretrained.Tokenizer) -> _Data:
     )
 
 
-def _windows(config: ConfigDict, tokenizer: pretrained.Tokenizer) -> np.ndarray:
-    c = config.background
-    if not (c.text or c.questions):
-        raise InputError("background.text and background.questions are both ''; one must be a file")
-    text = read_text(c.text) if c.text else []
-    questions = read_questions(c.questions) if c.questions else []
-    return backgrounds.windows(tokenizer, text, questions, config.facts.frames, c.seq_len)
+def _documents(config: ConfigDict, tokenizer: pretrained.Tokenizer) -> backgrounds.Documents:
+    return backgrounds.read(config.background, tokenizer, config.facts.frames)
 
 
-def _measure_background(config, model, fingerprint: str, windows: np.ndarray):
+def _measure_background(config, model, fingerprint: str, documents: backgrounds.Documents):
     return backgrounds.measure(
         model,
         config.memory.block,
-        windows,
+        documents,
         fingerprint=fingerprint,
         memory=retrofitted.description(config),
         sample_tokens=config.background.sample_tokens,
@@ -182,7 +176,9 @@ def _measure_background(config, model, fingerprint: str, windows: np.ndarray):
     )
 
 
-def _background(config, model, fingerprint: str, windows, workdir: Path) -> backgrounds.Background:
+def _background(
+    config, model, fingerprint: str, documents, workdir: Path
+) -> backgrounds.Background:
     """The configured background, or the run's own; a copy goes into the work directory."""
     own = workdir / "background.npz"
     expected = fingerprint, retrofitted.description(config)
@@ -191,7 +187,7 @@ def _background(config, model, fingerprint: str, windows, workdir: Path) -> back
     elif own.is_file():
         found = backgrounds.load(own, *expected)
     else:
-        found = _measure_background(config, model, fingerprint, windows)
+        found = _measure_background(config, model, fingerprint, documents)
     if not own.is_file():
         backgrounds.save(found, own)
     backgrounds.apply(found, model, config.memory.block)

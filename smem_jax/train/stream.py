@@ -24,6 +24,7 @@ from smem_jax.evaluate.held_out import Suite, figures, summarise
 from smem_jax.kernels import huge_pages
 from smem_jax.models.transformer import Transformer
 from smem_jax.train import files, learners, stream_inputs
+from smem_jax.train.background import Documents
 from smem_jax.train.checkpoints import TrainCheckpoints
 from smem_jax.train.clock import Clock
 from smem_jax.train.learners.batch import Batch, Encoder, with_replay
@@ -182,11 +183,9 @@ class _Stream(NamedTuple):
         if not c.replay:
             return batch
         random = np.random.default_rng((self.config.seed, step))
-        windows = self.inputs.windows
-        chosen = windows[random.integers(len(windows), size=c.replay)]
-        start = random.integers(windows.shape[1] - batch.tokens.shape[1] + 1)
-        text = chosen[:, start : start + batch.tokens.shape[1]]
-        return with_replay(batch, text, c.replay_weight)
+        chosen = random.integers(len(self.inputs.documents.tokens), size=c.replay)
+        replayed = Documents(*(array[chosen] for array in self.inputs.documents))
+        return with_replay(batch, replayed, c.replay_weight, self.inputs.tokenizer.pad_id)
 
     def _evaluate(self, done: int) -> None:
         model: Transformer = self.learner.model()

@@ -13,8 +13,6 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from smem_jax.data.lessons import Lesson
-from smem_jax.data.questions import read_questions
-from smem_jax.data.text import read_text
 from smem_jax.errors import InputError
 from smem_jax.evaluate.held_out import Files, Suite
 from smem_jax.models import pretrained
@@ -33,7 +31,7 @@ class Inputs(NamedTuple):
       model: with a memory layer where the learner needs one.
       block: number of the block that has it.
       background: what ordinary text reads there, for methods with a memory layer.
-      windows: background text, int32 [num_windows, seq_len].
+      documents: background text.
       lessons: in the order of the stream.
       left_out: numbers of lessons that were left out, by reason.
     """
@@ -43,7 +41,7 @@ class Inputs(NamedTuple):
     fingerprint: str
     block: int
     background: backgrounds.Background | None
-    windows: np.ndarray
+    documents: backgrounds.Documents
     lessons: list[Lesson]
     left_out: dict[str, int]
 
@@ -57,20 +55,17 @@ class _Base(NamedTuple):
 
 def load(config: ConfigDict) -> Inputs:
     """Reads all inputs, and measures what the cache does not hold."""
-    c = config.background
-    text = read_text(c.text) if c.text else []
-    questions = read_questions(c.questions) if c.questions else []
     base = _base(config)
-    windows = backgrounds.windows(base.tokenizer, text, questions, config.lessons.frames, c.seq_len)
+    documents = backgrounds.read(config.background, base.tokenizer, config.lessons.frames)
     lessons = stream_lessons.make(config, base.model, base.tokenizer, base.fingerprint)
     blocks = memory_blocks(base.model)
     block = blocks[0] if blocks else config.memory.block
     background = None
     if learners.needs_memory(config):
-        background = _background(config, base, block, windows)
+        background = _background(config, base, block, documents)
         backgrounds.apply(background, base.model, block)
     return Inputs(
-        base.model, base.tokenizer, base.fingerprint, block, background, windows, *lessons
+        base.model, base.tokenizer, base.fingerprint, block, background, documents, *lessons
     )
 
 
@@ -128,17 +123,18 @@ def _with_compute_dtype(sizes: ModelConfig, compute_dtype: str) -> ModelConfig:
 
 
 def _background(
-    config: ConfigDict, base: _Base, block: int, windows: np.ndarray
+    config: ConfigDict, base: _Base, block: int, documents: backgrounds.Documents
 ) -> backgrounds.Background:
     memory = "pretrained" if base.is_pretrained else retrofitted.description(config)
     sample_tokens = config.background.sample_tokens
-    key = _hash(base.fingerprint, memory, windows.tobytes(), sample_tokens)
+    contents = (array.tobytes() for array in documents)
+    key = _hash(base.fingerprint, memory, *contents, sample_tokens)
     path = Path(config.cache) / f"background-{key}.npz"
     if not path.is_file():
         found = backgrounds.measure(
             base.model,
             block,
-            windows,
+            documents,
             fingerprint=base.fingerprint,
             memory=memory,
             sample_tokens=sample_tokens,

@@ -111,8 +111,10 @@ def test_snippets_are_the_windows_best_stretches_in_falling_order():
     indices = random.integers(0, _SLOTS, (9, 12, 4)).astype(np.int32)
     indices[5] = _SLOTS - 1
     chosen = np.asarray([1, 2, 3])
-    reads = analysis.background_reads(indices, chosen)
-    np.testing.assert_array_equal(reads, (indices[..., None] == chosen).any(-1).sum(-1))
+    mask = np.arange(12) < random.integers(1, 13, 9)[:, None]
+    reads = analysis.background_reads(indices, mask, chosen)
+    counted = (indices[..., None] == chosen).any(-1).sum(-1)
+    np.testing.assert_array_equal(reads, np.where(mask, counted, 0))
     found = analysis.background_readers(reads, 4, 20)
     most = {w: max(int(reads[w, s : s + 4].sum()) for s in range(9)) for w in range(9)}
     assert {s.window: s.reads for s in found} == {w: n for w, n in most.items() if n}

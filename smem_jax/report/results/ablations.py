@@ -35,7 +35,7 @@ _TITLES = {
     "optimizer": "optimizer",
     "background": "background text of the IDF",
     "drift_weight": "weight of the drift penalty",
-    "replay": "replayed background windows a step",
+    "replay": "replayed background documents a step",
     "memory.num_slots": "slots of the memory (N)",
     "memory.block": "block that carries the memory",
     "memory.top_k": "reads per head",

@@ -8,6 +8,7 @@ import numpy as np
 from smem_jax.data.encode import ANSWER_END, answer_ids
 from smem_jax.data.lessons import Lesson, Passage
 from smem_jax.models.pretrained import Tokenizer
+from smem_jax.train.background import Documents
 
 
 class Batch(NamedTuple):
@@ -51,24 +52,28 @@ def encode(
     return Batch(tokens, np.arange(seq_len) < lengths[:, None], positions, targets, weights)
 
 
-def with_replay(batch: Batch, text: np.ndarray, weight: float) -> Batch:
-    """The batch with windows of ordinary text int32 [rows, seq] behind it.
+def with_replay(batch: Batch, documents: Documents, weight: float, pad_id: int) -> Batch:
+    """The batch with ordinary documents behind it, cut off where it ends.
 
-    All tokens of a window but the first bear loss; together they weigh `weight` times what the
-    lesson does.
+    All tokens of a document but the first bear loss; together they weigh `weight` times what the
+    lesson does. The batch must have room to score every position but the last.
     """
-    num_rows, seq = text.shape
-    scored = batch.positions.shape[1]
-    if batch.tokens.shape[1] != seq or scored != seq - 1:
-        raise ValueError(f"text {text.shape} does not fit a batch of {batch.tokens.shape}")
-    positions = np.tile(np.arange(scored, dtype=np.int32), (num_rows, 1))
-    each = weight * float(batch.weights.sum()) / (num_rows * scored)
+    seq, scored = batch.tokens.shape[1], batch.positions.shape[1]
+    if scored != seq - 1:
+        raise ValueError(f"{scored} scored positions; {seq - 1} have room for a replayed document")
+    lengths = np.minimum(documents.lengths, seq)
+    tokens = np.full((len(lengths), seq), pad_id, np.int32)
+    width = min(seq, documents.tokens.shape[1])
+    tokens[:, :width] = documents.tokens[:, :width]
+    positions = np.tile(np.arange(scored, dtype=np.int32), (len(lengths), 1))
+    is_target = positions < lengths[:, None] - 1
+    each = weight * float(batch.weights.sum()) / max(is_target.sum(), 1)
     return Batch(
-        np.concatenate([batch.tokens, text]),
-        np.concatenate([batch.is_lesson, np.zeros_like(text, bool)]),
+        np.concatenate([batch.tokens, tokens]),
+        np.concatenate([batch.is_lesson, np.zeros_like(tokens, bool)]),
         np.concatenate([batch.positions, positions]),
-        np.concatenate([batch.targets, text[:, 1:]]),
-        np.concatenate([batch.weights, np.full((num_rows, scored), each, np.float32)]),
+        np.concatenate([batch.targets, tokens[:, 1:]]),
+        np.concatenate([batch.weights, (each * is_target).astype(np.float32)]),
     )
 
 

@@ -15,6 +15,7 @@ from smem_jax.errors import InputError
 from smem_jax.models.transformer import Transformer
 from smem_jax.stream_settings import stream_defaults
 from smem_jax.train import learners, stream_inputs
+from smem_jax.train.background import Documents
 from smem_jax.train.learners.batch import Batch, Encoder, with_replay
 
 
@@ -141,15 +142,20 @@ def test_memory_changes_all_of_the_memory_layer_and_nothing_else(config):
     assert {"values", "sub_keys", "kernel"} <= {name.split("'")[-2] for name in changed}
 
 
-def test_replayed_text_weighs_as_asked_and_is_not_counted(config):
+def test_replayed_documents_weigh_as_asked_and_are_not_counted(config):
     _, batch, _ = _start(_set(config, replay=2))
-    text = np.arange(2 * 64, dtype=np.int32).reshape(2, 64)
-    both = with_replay(batch, text, 0.5)
+    seq = batch.tokens.shape[1]
+    documents = Documents(
+        np.arange(2 * 100, dtype=np.int32).reshape(2, 100), np.asarray([9, 100], np.int32)
+    )
+    both = with_replay(batch, documents, 0.5, pad_id=0)
     assert both.weights[4:].sum() == pytest.approx(0.5 * batch.weights.sum(), rel=1e-5)
     assert not both.is_lesson[4:].any() and both.is_lesson[:4].any()
-    np.testing.assert_array_equal(
-        np.take_along_axis(text, both.positions[4:] + 1, axis=1), both.targets[4:]
-    )
+    scored = both.weights[4:] > 0
+    assert scored.sum(axis=1).tolist() == [9 - 1, seq - 1]
+    nexts = np.take_along_axis(documents.tokens, both.positions[4:] + 1, axis=1)
+    np.testing.assert_array_equal(nexts[scored], both.targets[4:][scored])
+    assert len(np.unique(both.weights[4:][scored])) == 1
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,7 @@ def select(
     mode: Mode = "tf_idf",
     key: jax.Array | None = None,
     background_total: ArrayLike | None = None,
+    max_document_frequency: ArrayLike | None = None,
 ) -> Selected:
     """The same slots as `smem_jax.slots.select_read_slots`, whose arguments these are.
 
@@ -64,7 +65,16 @@ def select(
     speaker = _at(scratch, reads, size)  # of all reads of the same slot, the number of one
     counts = jnp.zeros(size, jnp.int32).at[speaker].add(1, mode="drop")
     frequency = _at(document_frequency, reads, 0)
-    scores = slot_scores(counts, frequency, num_documents, mode, key, reads, background_total)
+    scores = slot_scores(
+        counts,
+        frequency,
+        num_documents,
+        mode,
+        key,
+        reads,
+        background_total,
+        max_document_frequency,
+    )
     slots = _best(scores, counts, reads, top_t, num_slots)
 
     place_of_speaker = jnp.full(size, top_t, jnp.int32)

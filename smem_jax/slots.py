@@ -10,6 +10,10 @@ df(i) how many of those read slot i at all::
 The top t slots by that score are trained. Only slots that were read can be among them, so
 `select_read_slots` looks at the reads alone: its cost does not grow with the number of slots.
 
+A slot that few documents of ordinary text read can still be outscored by one that a batch reads in
+every line, and a batch of one fact has few lines. With `max_document_frequency`, no slot is trained
+that more documents read, whatever the batch does.
+
 Shapes, dtypes and static sizes are always checked; values only where they are concrete, since a
 traced value cannot raise. What a bad traced value does is said at each function. All errors are
 `InputError`, a `ValueError`.
@@ -123,6 +127,7 @@ def select_read_slots(
     mode: Mode = "tf_idf",
     key: jax.Array | None = None,
     background_total: ArrayLike | None = None,
+    max_document_frequency: ArrayLike | None = None,
 ) -> Selection:
     """`top_slots` of `slot_scores` of `access_counts`, at a cost that does not know num_slots.
 
@@ -138,6 +143,7 @@ def select_read_slots(
       mode: as for `slot_scores`.
       key: as for `slot_scores`.
       background_total: as for `slot_scores`.
+      max_document_frequency: as for `slot_scores`.
 
     Raises:
       InputError: as the functions that it stands for, and for a top_t that might leave out a read
@@ -148,7 +154,16 @@ def select_read_slots(
     check_selectable(top_t, num_slots, indices, mode)
     slots, counts = distinct(masked_reads(indices, num_slots, mask), num_slots)
     frequency = document_frequency.at[slots].get(mode="fill", fill_value=0)
-    scores = slot_scores(counts, frequency, num_documents, mode, key, slots, background_total)
+    scores = slot_scores(
+        counts,
+        frequency,
+        num_documents,
+        mode,
+        key,
+        slots,
+        background_total,
+        max_document_frequency,
+    )
     return _best(scores, counts, slots, top_t, num_slots)
 
 
@@ -174,6 +189,7 @@ def slot_scores(
     key: jax.Array | None = None,
     slots: ArrayLike | None = None,
     background_total: ArrayLike | None = None,
+    max_document_frequency: ArrayLike | None = None,
 ) -> jax.Array:
     """The score by which slots are selected, float32 of the shape of `counts`.
 
@@ -188,7 +204,25 @@ def slot_scores(
       slots: which slots the counts belong to; all in order when None.
       background_total: the scalar `smem_jax.scores.background_total(document_frequency)` of all
         slots that 'kl' wants, since those given may be a few of them; the other modes take none.
+      max_document_frequency: a slot that more documents read scores -inf and is never selected, in
+        any mode; an integer from 0 on, or None for no limit. (scikit-learn's `max_df`.)
     """
+    scores = _scores(counts, document_frequency, num_documents, mode, key, slots, background_total)
+    if max_document_frequency is None:
+        return scores
+    limit = not_negative("max_document_frequency", max_document_frequency)
+    return jnp.where(jnp.asarray(document_frequency) > limit, -jnp.inf, scores)
+
+
+def _scores(
+    counts: ArrayLike,
+    document_frequency: ArrayLike,
+    num_documents: ArrayLike,
+    mode: Mode,
+    key: jax.Array | None,
+    slots: ArrayLike | None,
+    background_total: ArrayLike | None,
+) -> jax.Array:
     check_mode(mode)
     counts = same_shape("counts", counts, document_frequency)
     _check_belongs("key", key, "random", mode, "a key from jax.random.key")

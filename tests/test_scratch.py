@@ -16,13 +16,13 @@ _NUM_SLOTS, _NUM_DOCUMENTS = 30, 9
 
 
 @functools.partial(jax.jit, static_argnames=("top_t", "mode"))
-def _both(array, indices, frequency, mask, top_t, mode):
+def _both(array, indices, frequency, mask, top_t, mode, limit):
     more = {
         "random": {"key": jax.random.key(3)},
         "kl": {"background_total": scores.background_total(frequency)},
     }
     args = (indices, frequency, _NUM_DOCUMENTS, top_t, mask, mode)
-    options = more.get(mode, {})
+    options = more.get(mode, {}) | {"max_document_frequency": limit}
     by_sort = slots.select_read_slots(*args, **options)
     return by_sort, scratch.select(array, *args, **options)
 
@@ -32,9 +32,10 @@ def _both(array, indices, frequency, mask, top_t, mode):
     top_t=st.sampled_from([1, 4, 30]),
     mode=st.sampled_from(["tf_idf", "tf", "kl", "random", "read"]),
     share=st.sampled_from([0.0, 0.5, 1.0]),
+    limit=st.sampled_from([0, 3, _NUM_DOCUMENTS]),
 )
 @settings(deadline=None, max_examples=150)
-def test_the_slots_are_those_of_sorting(seed, top_t, mode, share):
+def test_the_slots_are_those_of_sorting(seed, top_t, mode, share, limit):
     rng = np.random.default_rng(seed)
     top_t = _NUM_SLOTS if mode == "read" else top_t
     # Few different counts and frequencies, so that many scores are equal.
@@ -43,7 +44,8 @@ def test_the_slots_are_those_of_sorting(seed, top_t, mode, share):
     mask = rng.random((4, 3)) < share
     # Whatever it holds.
     array = jnp.asarray(rng.integers(-(2**31), 2**31, _NUM_SLOTS), jnp.int32)
-    expected, found = _both(array, indices, frequency, mask, top_t, mode)
+    expected, found = _both(array, indices, frequency, mask, top_t, mode, limit)
+    assert (frequency[found.selection.slots[found.selection.is_real]] <= limit).all()
     np.testing.assert_array_equal(found.selection.slots, expected.slots)
     np.testing.assert_array_equal(found.selection.is_real, expected.is_real)
     places = np.where(mask[..., None], slots.places(expected.slots, indices), top_t)

@@ -71,6 +71,25 @@ def test_selection_is_that_of_numpy_and_sparse_equals_dense(batch, mode):
     np.testing.assert_array_equal(sparse.is_real, dense.is_real)
 
 
+def test_slots_of_too_many_documents_are_never_selected():
+    frequency = np.asarray([0, 5, 2, 9, 3], np.int32)
+    reads = np.repeat(np.arange(5, dtype=np.int32), [1, 9, 2, 9, 3])[:, None]
+    for mode in ("tf_idf", "tf"):
+        for limit in range(10):
+            scores = slots.slot_scores(
+                np.bincount(reads.ravel()), frequency, 9, mode, max_document_frequency=limit
+            )
+            np.testing.assert_array_equal(scores == -np.inf, frequency > limit)
+            found = slots.select_read_slots(
+                reads, frequency, 9, 5, mode=mode, max_document_frequency=limit
+            )
+            allowed = np.flatnonzero(frequency <= limit)
+            np.testing.assert_array_equal(found.slots[: len(allowed)], allowed)
+            np.testing.assert_array_equal(found.is_real, np.arange(5) < len(allowed))
+    with pytest.raises(InputError, match="max_document_frequency"):
+        slots.select_read_slots(reads, frequency, 9, 5, max_document_frequency=-1)
+
+
 def test_eager_and_compiled_selection_agree():
     rng = np.random.default_rng(0)
     indices, frequency = rng.integers(0, 3000, (40, 8)), rng.integers(0, 50, 3000)

@@ -68,6 +68,7 @@ def mask_by_top_slots(
     others: _Others = "zero",
     mode: Mode = "tf_idf",
     seed: int = 0,
+    max_document_frequency: int | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Keeps the updates of the top-t slots of each value table and zeroes those of all other slots.
 
@@ -99,6 +100,8 @@ def mask_by_top_slots(
       mode: 'tf_idf', 'tf', 'kl', 'random' or 'read', as for `smem_jax.slots.slot_scores`.
       seed: of the 'random' mode, which chooses anew at each update; an integer, or a traced one
         where the transformation is made within `jax.vmap` over seeds.
+      max_document_frequency: slots that more background batches read are never chosen, as for
+        `smem_jax.slots.slot_scores`; None for no limit.
 
     Returns:
       An optax `GradientTransformationExtraArgs`.
@@ -192,6 +195,7 @@ def mask_by_top_slots(
                 mode,
                 key,
                 totals.get(path),
+                max_document_frequency,
             )
         new_state = state._replace(
             selection=like(state.document_frequency, list(selections.values())),
@@ -227,16 +231,17 @@ def _select(
     mode: Mode,
     key: jax.Array | None,
     total: jax.Array | None,
+    limit: int | None,
 ) -> Selection:
     name = f"slot_counts{text(path)}"
     frequency = unsharded(frequency)
     if jnp.ndim(counts) >= 2:
         indices = indices_below(name, counts, frequency.shape[0])
         return select_read_slots(
-            indices, frequency, num_documents, top_t, None, mode, key, background_total=total
+            indices, frequency, num_documents, top_t, None, mode, key, total, limit
         )
     counts = unsharded(not_negative(name, same_shape(name, counts, frequency)))
-    scores = slot_scores(counts, frequency, num_documents, mode, key, background_total=total)
+    scores = slot_scores(counts, frequency, num_documents, mode, key, None, total, limit)
     return top_slots(scores, counts, top_t)
 
 

@@ -31,6 +31,7 @@ class Settings(NamedTuple):
     optimizer: RowOptimizer
     drift_weight: float
     num_parts: int  # into which a batch is cut, to hold the activations of one at a time
+    max_document_frequency: int | None = None  # of a slot that may be selected
 
 
 class Batch(NamedTuple, Generic[_Array]):
@@ -62,12 +63,15 @@ class DriftSample(NamedTuple, Generic[_Array]):
 
     The weights are 0 where a slot is not in the working set, and divided by the median length of
     the residual stream, so that a penalty on the sums of rows has no unit. `before` is what these
-    sums were; None for a memory that said nothing, such as one fresh from a retrofit.
+    sums were; None for a memory that said nothing, such as one fresh from a retrofit. With
+    `readers` the penalty is on those tokens alone that read the selected rows: of a random sample
+    few do where rows are rare.
     """
 
     rows: _Array  # int32 [num_tokens, reads]
     weights: _Array  # float32 [num_tokens, reads]
     before: _Array | None = None  # float32 [num_tokens, value_dim]
+    readers: _Array | None = None  # int32 [num_rows, any]: tokens that read it; num_tokens: none
 
 
 class State(NamedTuple):
@@ -136,7 +140,9 @@ def train_step(
         mode=settings.mode,
         key=key if settings.mode == "random" else None,
         background_total=ordinary.total if settings.mode == "kl" else None,
+        max_document_frequency=settings.max_document_frequency,
     )
+    drift_sample = _of_readers(drift_sample, chosen.slots)
     sample_places = slots.places(chosen.slots, drift_sample.rows)
     delta = jnp.zeros((settings.top_t, state.values.shape[1]), jnp.float32)
     num_scored = jnp.maximum(batch.scored.sum(), 1)
@@ -148,9 +154,9 @@ def train_step(
 
     @jax.value_and_grad
     def drift_of_sample(delta: jax.Array) -> jax.Array:
-        rows, weights, before = drift_sample
-        sums = lookup_with_delta(state.values, delta, sample_places, rows, weights)
-        return _drift(sums if before is None else sums - before)
+        sample = drift_sample
+        sums = lookup_with_delta(state.values, delta, sample_places, sample.rows, sample.weights)
+        return _drift(sums if sample.before is None else sums - sample.before)
 
     def add_part(sums, part):
         return jax.tree.map(jnp.add, sums, loss_of_part(delta, *part)), None
@@ -182,6 +188,19 @@ def _total_nll(
     target = jnp.take_along_axis(logits, batch.targets[..., None], axis=-1)[..., 0]
     nll = jax.nn.logsumexp(logits, axis=-1) - target
     return jnp.sum(nll * batch.scored)
+
+
+def _of_readers(sample: DriftSample[jax.Array], slots: jax.Array) -> DriftSample[jax.Array]:
+    """The tokens that read the selected rows, row by row; the sample itself where it names none."""
+    if sample.readers is None:
+        return sample
+    tokens = sample.readers.at[slots].get(mode="fill", fill_value=len(sample.rows)).ravel()
+
+    def of_tokens(array: jax.Array) -> jax.Array:
+        return array.at[tokens].get(mode="fill", fill_value=0)
+
+    before = None if sample.before is None else of_tokens(sample.before)
+    return DriftSample(of_tokens(sample.rows), of_tokens(sample.weights), before)
 
 
 def _drift(change: jax.Array) -> jax.Array:

@@ -68,9 +68,16 @@ def make(
             retrofitted.row_optimizer(c),
             c.drift_weight,
             c.num_parts,
+            c.max_document_frequency or None,
         )
         return SparseLearner(
-            model, background, settings, c.learning_rate, c.drift_tokens, config.seed
+            model,
+            background,
+            settings,
+            c.learning_rate,
+            c.drift_tokens,
+            c.drift_readers,
+            config.seed,
         )
     if c.method == "lora":
         add_lora(model, c.rank, c.alpha, rngs=nnx.Rngs(config.seed))

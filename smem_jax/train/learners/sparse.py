@@ -31,6 +31,7 @@ class SparseLearner:
       model: with a memory layer in the block of the settings.
       background: what ordinary text reads there.
       drift_tokens: background tokens a step, for the penalty on drift.
+      drift_readers: where above 0, rather so many tokens for each selected slot, which read it.
       seed: of the background tokens and of random selection.
     """
 
@@ -41,6 +42,7 @@ class SparseLearner:
         settings: Settings,
         learning_rate: float,
         drift_tokens: int,
+        drift_readers: int,
         seed: int,
     ):
         table = memory_layer(model, settings.block).table.values[...]
@@ -51,18 +53,19 @@ class SparseLearner:
         self._learning_rate = learning_rate
         self._ordinary = jax.tree.map(jnp.asarray, _ordinary(background))
         self._drift = _drift_sample(background, table)
+        if drift_readers:
+            readers = _readers(background.indices, len(table), drift_readers, seed)
+            self._drift = jax.tree.map(jnp.asarray, self._drift._replace(readers=readers))
         self._drift_tokens = drift_tokens
         self._seed = seed
 
     def step(self, batch: Batch, number: int) -> dict[str, float]:
         """One step; returns its loss in nats per scored token, the drift and the rows trained."""
-        random = np.random.default_rng((self._seed, number))
-        sample = random.integers(len(self._drift.rows), size=self._drift_tokens)
-        drift = DriftSample(
-            self._drift.rows[sample],
-            self._drift.weights[sample],
-            None if self._drift.before is None else self._drift.before[sample],
-        )
+        drift = self._drift
+        if drift.readers is None:
+            random = np.random.default_rng((self._seed, number))
+            sample = random.integers(len(drift.rows), size=self._drift_tokens)
+            drift = jax.tree.map(lambda array: array[sample], drift)
         self.state, report = _step(
             self._graphdef,
             self._frozen,
@@ -99,6 +102,24 @@ def _drift_sample(background: Background, table: jax.Array) -> DriftSample[np.nd
         found = lookup(table, jnp.asarray(rows[part]), jnp.asarray(weights[part]))
         sums.append(np.asarray(found))
     return DriftSample(rows, weights, np.concatenate(sums))
+
+
+def _readers(indices: np.ndarray, num_slots: int, count: int, seed: int) -> np.ndarray:
+    """Up to `count` random tokens that read each slot: int32 [num_slots, count], else num_tokens.
+
+    Args:
+      indices: slots that each token reads, int32 [num_tokens, reads].
+    """
+    num_tokens, reads = indices.shape
+    shuffled = np.random.default_rng(seed).permutation(num_tokens)
+    slots = indices[shuffled].ravel()
+    order = np.argsort(slots, kind="stable")
+    tokens, slots = shuffled[order // reads], slots[order]
+    place = np.arange(len(slots)) - np.searchsorted(slots, slots)
+    found = np.full((num_slots, count), num_tokens, np.int32)
+    kept = place < count
+    found[slots[kept], place[kept]] = tokens[kept]
+    return found
 
 
 def _ordinary(background: Background) -> Ordinary[np.ndarray]:

@@ -19,19 +19,25 @@ from smem_jax.train.sweep_runs import grid
 
 _BASE = Path(__file__).resolve().parents[1] / "stream_facts.py"
 _RATE = "learner.learning_rate"
+_PLAIN = ["learner.max_document_frequency=0", "learner.drift_weight=0"]
 # What is set for each method, and the learning rates to try.
 _METHODS: dict[str, tuple[list[str], tuple[float, ...]]] = {
     # The paper's form: stochastic gradient descent, one step a fact, and nothing else.
     "paper": (
-        ["learner.optimizer=sgd", "learner.steps=1", "learner.drift_weight=0"],
+        [*_PLAIN, "learner.optimizer=sgd", "learner.steps=1"],
         (1000.0, 3000.0, 10000.0),
     ),
     "sparse": ([], (0.2, 0.4, 0.6)),
-    "tf": (["learner.selection=tf"], (0.2, 0.4)),
-    "random": (["learner.selection=random"], (0.4, 0.8)),
-    "kl": (["learner.selection=kl"], (0.2, 0.4)),
-    "no_penalty": (["learner.drift_weight=0"], (0.1, 0.2, 0.4)),
-    "read": (["learner.selection=read"], (0.1, 0.2)),
+    # One extension less each.
+    "no_limit": (["learner.max_document_frequency=0"], (0.2, 0.4)),
+    "no_penalty": (["learner.drift_weight=0"], (0.2, 0.4)),
+    "small": (["memory.num_slots=262144", "learner.max_document_frequency=50"], (0.2, 0.4)),
+    # Adam and as many steps, without any extension, by the ways to select.
+    "plain": (_PLAIN, (0.1, 0.2, 0.4)),
+    "tf": ([*_PLAIN, "learner.selection=tf"], (0.1, 0.2, 0.4)),
+    "random": ([*_PLAIN, "learner.selection=random"], (0.1, 0.2, 0.4)),
+    "kl": ([*_PLAIN, "learner.selection=kl"], (0.1, 0.2, 0.4)),
+    "read": ([*_PLAIN, "learner.selection=read"], (0.1, 0.2)),
     "lora": (["learner.method=lora"], (1e-4, 3e-4, 1e-3)),
     "lora_replay": (["learner.method=lora", "learner.replay=2"], (3e-4, 1e-3)),
     "full": (["learner.method=full"], (3e-6, 1e-5, 3e-5)),

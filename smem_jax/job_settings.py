@@ -90,6 +90,7 @@ def job_defaults() -> ConfigDict:
     sparse = config.sparse = ConfigDict()  # of the objective 'sparse'
     sparse.top_t = 500
     sparse.selection = "tf_idf"  # or tf, kl, random
+    sparse.max_document_frequency = 0  # of a slot that may be selected; 0 for no limit
     sparse.optimizer = "sgd"  # or adam
     sparse.momentum = 0.0  # of sgd
     sparse.b1, sparse.b2 = 0.9, 0.99

@@ -45,6 +45,7 @@ def defaults() -> ConfigDict:
     train.batch_size = 50
     train.top_t = 4000  # slots trained in a step; selection 'read' trains them all
     train.selection = "tf_idf"  # or tf, kl, random, read
+    train.max_document_frequency = 0  # of a slot that may be selected; 0 for no limit
     train.optimizer = "adam"  # or sgd
     train.momentum = 0.0  # of sgd
     train.b1, train.b2 = 0.9, 0.99  # decay of adam's two moments

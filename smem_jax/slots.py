@@ -246,6 +246,12 @@ def check_top_t(top_t: int, num_slots: int) -> None:
         raise InputError(f"top_t={top_t} exceeds num_slots={num_slots}")
 
 
+def check_limit(name: str, max_document_frequency: int) -> None:
+    """Raises InputError for a field that is below 0; there, 0 stands for no limit."""
+    if max_document_frequency < 0:
+        raise InputError(f"{name}={max_document_frequency} must be at least 0; 0 is no limit")
+
+
 def check_selectable(top_t: int, num_slots: int, indices: ArrayLike, mode: Mode) -> None:
     """Raises InputError for a `top_t` that num_slots does not allow, or mode 'read' finds small."""
     check_top_t(top_t, num_slots)

@@ -39,7 +39,8 @@ def explain(config: ConfigDict, output: Path, facts: int) -> dict[str, Any]:
 
     Args:
       config: as for `smem teach`. Of it count `model`, `memory`, `background`, `seed`,
-        `facts.file`, `facts.frames`, `facts.seq_len`, `train.top_t` and `train.selection`.
+        `facts.file`, `facts.frames`, `facts.seq_len`, `train.top_t`, `train.selection` and
+        `train.max_document_frequency`.
       output: a directory, made where it is missing; files of these names are replaced.
       facts: how many of the file's facts, from its first on; all where it has fewer.
 
@@ -161,6 +162,7 @@ def _select(
         mode,
         jax.random.fold_in(jax.random.key(config.seed), number) if mode == "random" else None,
         background_total(frequency) if mode == "kl" else None,
+        config.train.max_document_frequency or None,
     )
     return np.asarray(selection.slots)[np.asarray(selection.is_real)]
 

@@ -49,7 +49,13 @@ def train(
         top_t = c.batch_size * config.facts.seq_len * m.num_heads * m.top_k  # all of a batch
     top_t = min(top_t, values.shape[0])
     settings = Settings(
-        config.memory.block, top_t, c.selection, optimizer, c.drift_weight, c.num_parts
+        config.memory.block,
+        top_t,
+        c.selection,
+        optimizer,
+        c.drift_weight,
+        c.num_parts,
+        c.max_document_frequency or None,
     )
     state = initial_state(values, optimizer)
     graphdef, frozen = without_table(model, settings.block)

@@ -61,6 +61,7 @@ def check(config: ConfigDict) -> None:
     row_optimizer(config.train)
     memory_config(config, width=config.memory.key_dim)
     slots.check_top_t(config.train.top_t, config.memory.num_slots)
+    slots.check_limit("train.max_document_frequency", config.train.max_document_frequency)
 
 
 def row_optimizer(c: ConfigDict) -> RowOptimizer:

@@ -70,6 +70,7 @@ class SparseFinetuning:
             if c[name] not in choices:
                 raise InputError(f"sparse.{name}={c[name]!r} must be one of {', '.join(choices)}")
         slots.check_top_t(c.top_t, config.memory.num_slots)
+        slots.check_limit("sparse.max_document_frequency", c.max_document_frequency)
         self._config = config
         self._block = config.memory.blocks[0]
         self._optimizer = row_optimizer(config)
@@ -179,6 +180,7 @@ class SparseFinetuning:
             mode=c.selection,
             key=key if c.selection == "random" else None,
             background_total=background_total(frequency) if c.selection == "kl" else None,
+            max_document_frequency=c.max_document_frequency or None,
         )
 
     def _reads(

@@ -66,11 +66,19 @@ def test_files_without_runs_are_named(tmp_path):
 def test_every_method_of_the_harness_has_a_label_and_a_look_of_its_own():
     learners = [{"method": m, "optimizer": "adam"} for m in ("full", "lora", "memory")]
     learners += [
-        {"method": "sparse", "selection": s, "optimizer": o, "drift_weight": d, "replay": r}
+        {
+            "method": "sparse",
+            "selection": s,
+            "optimizer": o,
+            "drift_weight": d,
+            "replay": r,
+            "max_document_frequency": m,
+        }
         for s in ("tf_idf", "tf", "kl", "random", "read")
         for o in ("sgd", "adam")
         for d in (0.0, 500.0)
         for r in (0, 8)
+        for m in (0, 20)
     ]
     labels = [methods.label(learner) for learner in learners]
     assert len(set(labels)) == len({methods.look(label) for label in labels}) == len(learners)

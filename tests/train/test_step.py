@@ -158,3 +158,26 @@ def test_drift_is_counted_from_what_the_memory_said_before():
     assert float(report.drift) == pytest.approx(0, abs=1e-9)
     _, of_zero = train_step(*_step(64, settings))
     assert float(of_zero.drift) == pytest.approx(float(step_module._drift(said)), rel=1e-5)
+
+
+@pytest.mark.parametrize("had_said", [False, True])
+def test_drift_at_readers_is_that_of_the_tokens_that_read_the_selected_rows(had_said):
+    arguments = list(_step(64, _SETTINGS))
+    selected = np.flatnonzero(train_step(*_step(64, _SETTINGS))[0].changed)
+    random = np.random.default_rng(2)
+    readers = random.integers(0, 8, (64, 3)).astype(np.int32)  # of 7 tokens; 7 is none
+    sample = arguments[5]
+    if had_said:
+        sample = sample._replace(before=jnp.asarray(random.normal(size=(7, _WIDTH)), jnp.float32))
+    tokens = readers[selected].ravel()
+
+    def padded(array):
+        return jnp.concatenate([array, jnp.zeros_like(array[:1])])[tokens]
+
+    arguments[5] = sample._replace(readers=jnp.asarray(readers))
+    moved, report = train_step(*arguments)
+    arguments = list(_step(64, _SETTINGS))
+    arguments[5] = jax.tree.map(padded, sample)
+    expected, by_hand = train_step(*arguments)
+    np.testing.assert_array_equal(moved.values, expected.values)
+    assert float(report.drift) == float(by_hand.drift) > 0

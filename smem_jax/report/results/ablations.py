@@ -24,7 +24,9 @@ _GROUPS = {
         "background.questions",
         "background.seq_len",
     ),
-    "drift_weight": ("learner.drift_weight", "learner.drift_tokens"),
+    "drift_weight": ("learner.drift_weight", "learner.drift_tokens", "learner.drift_readers"),
+    # With fewer slots, each is read by more documents.
+    "slots": ("memory.num_slots", "learner.max_document_frequency"),
     "replay": ("learner.replay", "learner.replay_weight"),
 }
 _TITLES = {
@@ -36,7 +38,7 @@ _TITLES = {
     "background": "background text of the IDF",
     "drift_weight": "weight of the drift penalty",
     "replay": "replayed background documents a step",
-    "memory.num_slots": "slots of the memory (N)",
+    "slots": "slots of the memory (N) and of how many documents one may be trained (0: any)",
     "memory.block": "block that carries the memory",
     "memory.top_k": "reads per head",
     "lessons.passages": "wordings of a lesson",

@@ -23,8 +23,9 @@ _SELECTIONS = {
     "read": "every read slot",
 }
 _FAMILIES = {"full": "full finetuning", "lora": "LoRA", "memory": "all of the memory"}
+_MARKERS = "osD^vP*X<>phHd8."
 _LINES = ("-", "--", "-.", ":")
-_VARIANTS = (", SGD", ", Adam", " + drift penalty", " + replay")
+_VARIANTS = (", SGD", ", Adam", " + drift penalty", " + replay", " + rare slots only")
 
 
 class Look(NamedTuple):
@@ -56,6 +57,8 @@ def label(learner: Mapping[str, Any]) -> str:
         name += ", Adam"
     if is_sparse and learner.get("drift_weight"):
         name += " + drift penalty"
+    if is_sparse and learner.get("max_document_frequency"):
+        name += " + rare slots only"
     return name + (" + replay" if learner.get("replay") else "")
 
 
@@ -85,5 +88,5 @@ def rank(method: str) -> tuple[int, str]:
 def look(method: str) -> Look:
     """One colour for a family, and another marker for each variant of it."""
     has = [variant in method for variant in _VARIANTS]
-    number = has[1] + 2 * has[2] + 4 * has[3]
-    return Look(_COLOURS.get(family(method), _OTHER), "osD^vP*X"[number], _LINES[number % 4])
+    number = has[1] + 2 * has[2] + 4 * has[3] + 8 * has[4]
+    return Look(_COLOURS.get(family(method), _OTHER), _MARKERS[number], _LINES[number % 4])

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 from flax import nnx
 from ml_collections import ConfigDict
 
+from smem_jax import slots
 from smem_jax.errors import InputError
 from smem_jax.models.lora import add_lora
 from smem_jax.models.transformer import Transformer
@@ -100,5 +101,8 @@ def check(config: ConfigDict) -> None:
             f"learner.num_parts={c.num_parts} must divide the {rows} rows of a step "
             "(lessons.passages / learner.steps + learner.replay)"
         )
+    slots.check_limit("learner.max_document_frequency", c.max_document_frequency)
+    if c.drift_readers < 0:
+        raise InputError(f"learner.drift_readers={c.drift_readers} must be at least 0")
     if not c.learning_rate > 0:
         raise InputError(f"learner.learning_rate={c.learning_rate} must be above 0")

@@ -54,8 +54,8 @@ class SparseLearner:
         self._ordinary = jax.tree.map(jnp.asarray, _ordinary(background))
         self._drift = _drift_sample(background, table)
         if drift_readers:
-            readers = _readers(background.indices, len(table), drift_readers, seed)
-            self._drift = jax.tree.map(jnp.asarray, self._drift._replace(readers=readers))
+            found = readers(background.indices, len(table), drift_readers, seed)
+            self._drift = jax.tree.map(jnp.asarray, self._drift._replace(readers=found))
         self._drift_tokens = drift_tokens
         self._seed = seed
 
@@ -104,7 +104,7 @@ def _drift_sample(background: Background, table: jax.Array) -> DriftSample[np.nd
     return DriftSample(rows, weights, np.concatenate(sums))
 
 
-def _readers(indices: np.ndarray, num_slots: int, count: int, seed: int) -> np.ndarray:
+def readers(indices: np.ndarray, num_slots: int, count: int, seed: int) -> np.ndarray:
     """Up to `count` random tokens that read each slot: int32 [num_slots, count], else num_tokens.
 
     Args:

@@ -9,6 +9,8 @@ import optax
 import pytest
 import tiny_stream
 from flax import nnx
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from smem_jax import config as config_module
 from smem_jax.errors import InputError
@@ -16,6 +18,7 @@ from smem_jax.models.transformer import Transformer
 from smem_jax.stream_settings import stream_defaults
 from smem_jax.train import learners, stream_inputs
 from smem_jax.train.background import Documents
+from smem_jax.train.learners import sparse
 from smem_jax.train.learners.batch import Batch, Encoder, with_replay
 
 
@@ -35,12 +38,17 @@ def _inputs(config_json: str) -> stream_inputs.Inputs:
     return stream_inputs.load(config_module.from_json(config_json, stream_defaults()))
 
 
-def _start(config) -> tuple[learners.Learner, Batch, Transformer]:
-    """A learner, the batch of its first lesson, and an untaught model."""
-    like = config.copy_and_resolve_references()  # the same for all learners of a model
+def _like(config):
+    """The same for all learners of a model."""
+    like = config.copy_and_resolve_references()
     like.learner = stream_defaults().learner.copy_and_resolve_references()
     like.learner.method = "memory" if learners.needs_memory(config) else "full"
-    inputs = _inputs(config_module.to_json(like))
+    return like
+
+
+def _start(config) -> tuple[learners.Learner, Batch, Transformer]:
+    """A learner, the batch of its first lesson, and an untaught model."""
+    inputs = _inputs(config_module.to_json(_like(config)))
     encoder = Encoder(
         inputs.tokenizer, inputs.lessons, config.lessons.lengths, config.learner.replay > 0
     )
@@ -84,6 +92,42 @@ def test_sparse_changes_rows_of_the_batch_only(config, selection):
     assert set(np.flatnonzero(rows)) <= set(read.ravel().tolist())
     limit = 64 if selection == "read" else 8
     assert 0 < rows.sum() <= found["rows"] <= limit
+
+
+def test_rows_that_background_reads_often_are_left_alone(config):
+    background = _inputs(config_module.to_json(_like(config))).background
+    assert background is not None
+    frequency, limit = background.document_frequency, int(background.document_frequency.max()) - 1
+    learner, batch, untaught = _start(_set(config, max_document_frequency=limit))
+    assert learner.step(batch, 0)["rows"] > 0
+    before, after = _arrays(untaught), _arrays(learner.model())
+    (table,) = _changed(before, after)
+    rows = (before[table] != after[table]).any(axis=1)
+    assert rows.sum() > 0 and frequency[rows].max() <= limit < frequency.max()
+
+
+@given(seed=st.integers(0, 2**32 - 1), count=st.integers(1, 9))
+@settings(deadline=None, max_examples=50)
+def test_readers_are_tokens_that_read_the_slot(seed, count):
+    random = np.random.default_rng(seed)
+    tokens = random.integers(1, 9)
+    indices = np.stack([random.permutation(12)[:3] for _ in range(tokens)])
+    found = sparse.readers(indices, 12, count, seed)
+    for slot, listed in enumerate(found):
+        reading = np.flatnonzero((indices == slot).any(axis=1))
+        real = listed[listed < tokens]
+        assert len(real) == len(set(real)) == min(count, len(reading))
+        assert set(real) <= set(reading) and (listed[len(real) :] == tokens).all()
+
+
+def test_drift_at_readers_is_taken(config):
+    fields = {"drift_weight": 1.0, "learning_rate": 1.0}
+    plain, batch, _ = _start(_set(config, **fields))
+    at_readers, _, _ = _start(_set(config, drift_readers=2, **fields))
+    for number in range(2):
+        first, second = (learner.step(batch, number) for learner in (plain, at_readers))
+    # The second step finds rows that the first has moved: all of its tokens read some of them.
+    assert second["drift"] > first["drift"] > 0
 
 
 def test_sparse_with_every_read_slot_is_the_dense_step_on_the_table(config):
@@ -165,6 +209,8 @@ def test_replayed_documents_weigh_as_asked_and_are_not_counted(config):
         ({"steps": 3}, "learner.steps=3 must divide lessons.passages=4"),
         ({"num_parts": 3}, "learner.num_parts=3 must divide the 4 rows"),
         ({"learning_rate": 0.0}, "learner.learning_rate=0.0 must be above 0"),
+        ({"max_document_frequency": -1}, "learner.max_document_frequency=-1 must be at least 0"),
+        ({"drift_readers": -1}, "learner.drift_readers=-1 must be at least 0"),
     ],
 )
 def test_a_learner_that_cannot_be_right_is_refused(config, fields, message):

@@ -44,9 +44,10 @@ def get_config() -> ConfigDict:
             "learning_rate": 0.4,
             "steps": 8,
             "top_t": 200,
-            "max_document_frequency": 20,  # of 8,778 documents
-            "drift_weight": 100.0,
-            "drift_readers": 8,
+            "select_once": True,
+            "max_document_frequency": 50,  # of 8,778 documents
+            "drift_weight": 1000.0,
+            "drift_readers": 16,
         }
     )
     return config

@@ -47,6 +47,7 @@ def stream_defaults() -> ConfigDict:
     learner.replay_weight = 1.0  # of their loss, against that of the lesson
     learner.top_t = 500  # of the method sparse, as all below but the last two
     learner.selection = "tf_idf"  # or tf, kl, random, read
+    learner.select_once = False  # select from a whole lesson for all its steps; else from each
     learner.max_document_frequency = 0  # of a slot that may be selected; 0 for no limit
     learner.missed_steps = "lazy"  # or catch_up
     learner.drift_weight = 0.0  # of the penalty on what the memory adds to background text

@@ -28,10 +28,11 @@ _METHODS: dict[str, tuple[list[str], tuple[float, ...]]] = {
         (1000.0, 3000.0, 10000.0),
     ),
     "sparse": ([], (0.2, 0.4, 0.6)),
-    # One extension less each.
+    # One extension less each, or fewer slots.
     "no_limit": (["learner.max_document_frequency=0"], (0.2, 0.4)),
     "no_penalty": (["learner.drift_weight=0"], (0.2, 0.4)),
-    "small": (["memory.num_slots=262144", "learner.max_document_frequency=50"], (0.2, 0.4)),
+    "select_each": (["learner.select_once=False"], (0.2, 0.4)),
+    "small": (["memory.num_slots=262144"], (0.2, 0.4)),
     # Adam and as many steps, without any extension, by the ways to select.
     "plain": (_PLAIN, (0.1, 0.2, 0.4)),
     "tf": ([*_PLAIN, "learner.selection=tf"], (0.1, 0.2, 0.4)),

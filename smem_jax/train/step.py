@@ -118,6 +118,7 @@ def train_step(
     settings: Settings,
     learning_rate: jax.Array | float,
     key: jax.Array,
+    selected: jax.Array | None = None,
 ) -> tuple[State, Report]:
     """Selects slots for the batch and updates them.
 
@@ -128,20 +129,17 @@ def train_step(
       settings: static; `num_parts` divides the number of sequences.
       learning_rate: of this step.
       key: of the 'random' selection mode.
+      selected: slots that were selected before, for several steps, int32 [top_t] as in a
+        `Selection`; None to select those of this batch.
     """
     model = nnx.merge(graphdef, frozen)
-    chosen, places, kept_scratch = scratch.select(
-        state.scratch,
-        batch.rows,
-        ordinary.document_frequency,
-        ordinary.num_documents,
-        settings.top_t,
-        mask=batch.mask,
-        mode=settings.mode,
-        key=key if settings.mode == "random" else None,
-        background_total=ordinary.total if settings.mode == "kl" else None,
-        max_document_frequency=settings.max_document_frequency,
-    )
+    if selected is None:
+        chosen, places, kept_scratch = scratch.select(
+            state.scratch, batch.rows, mask=batch.mask, **_by(settings, ordinary, key)
+        )
+    else:
+        chosen = slots.Selection(selected, selected < len(state.values))
+        places, kept_scratch = slots.places(selected, batch.rows), state.scratch
     drift_sample = _of_readers(drift_sample, chosen.slots)
     sample_places = slots.places(chosen.slots, drift_sample.rows)
     delta = jnp.zeros((settings.top_t, state.values.shape[1]), jnp.float32)
@@ -174,6 +172,30 @@ def train_step(
     changed = state.changed.at[chosen.slots].set(True, mode="drop")
     report = Report(loss, drift, chosen.is_real.sum())
     return State(values, optimizer, changed, kept_scratch), report
+
+
+def select(
+    rows: jax.Array,
+    mask: jax.Array,
+    ordinary: Ordinary[jax.Array],
+    settings: Settings,
+    key: jax.Array,
+) -> slots.Selection:
+    """The slots that a step on such reads would select; `rows` and `mask` as in a `Batch`."""
+    return slots.select_read_slots(rows, mask=mask, **_by(settings, ordinary, key))
+
+
+def _by(settings: Settings, ordinary: Ordinary[jax.Array], key: jax.Array) -> dict[str, Any]:
+    """What a selection goes by, apart from the reads."""
+    return {
+        "document_frequency": ordinary.document_frequency,
+        "num_documents": ordinary.num_documents,
+        "top_t": settings.top_t,
+        "mode": settings.mode,
+        "key": key if settings.mode == "random" else None,
+        "background_total": ordinary.total if settings.mode == "kl" else None,
+        "max_document_frequency": settings.max_document_frequency,
+    }
 
 
 def _total_nll(

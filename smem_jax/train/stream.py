@@ -161,6 +161,7 @@ class _Stream(NamedTuple):
         started = time.perf_counter()
         steps = self.config.learner.steps
         logged: dict[str, float] = {}
+        self.learner.begin(encoder.batches(number, 1)[0], number * steps)
         for part, batch in enumerate(encoder.batches(number, steps)):
             step = number * steps + part
             found = self.learner.step(self._replayed(batch, step), step)

@@ -28,6 +28,10 @@ class Learner(Protocol):
 
     state: Any
 
+    def begin(self, lesson: Batch, number: int) -> None:
+        """A lesson comes, with all of its passages; its first step has that number."""
+        ...
+
     def step(self, batch: Batch, number: int) -> dict[str, float]:
         """Learns a batch; `number` counts the steps of a stream, from 0. Returns scalars to log."""
         ...
@@ -78,6 +82,7 @@ def make(
             c.learning_rate,
             c.drift_tokens,
             c.drift_readers,
+            c.select_once,
             config.seed,
         )
     if c.method == "lora":

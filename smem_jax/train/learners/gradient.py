@@ -51,6 +51,9 @@ class GradientLearner:
         self._learning_rate = learning_rate
         self._num_parts = num_parts
 
+    def begin(self, lesson: Batch, number: int) -> None:
+        """Nothing is prepared for a lesson."""
+
     def step(self, batch: Batch, number: int) -> dict[str, float]:
         """One step; returns its loss in nats per scored token."""
         trained, memory = self.state

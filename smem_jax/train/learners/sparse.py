@@ -13,6 +13,7 @@ import numpy as np
 from flax import nnx
 
 from smem_jax.kernels.lookup import lookup
+from smem_jax.memory.layer import Reads
 from smem_jax.models.retrofit import memory_layer
 from smem_jax.models.transformer import Transformer, default_positions
 from smem_jax.scores import background_total
@@ -32,6 +33,7 @@ class SparseLearner:
       background: what ordinary text reads there.
       drift_tokens: background tokens a step, for the penalty on drift.
       drift_readers: where above 0, rather so many tokens for each selected slot, which read it.
+      select_once: select slots from a whole lesson, for all of its steps; else, from each batch.
       seed: of the background tokens and of random selection.
     """
 
@@ -43,6 +45,7 @@ class SparseLearner:
         learning_rate: float,
         drift_tokens: int,
         drift_readers: int,
+        select_once: bool,
         seed: int,
     ):
         table = memory_layer(model, settings.block).table.values[...]
@@ -58,6 +61,20 @@ class SparseLearner:
             self._drift = jax.tree.map(jnp.asarray, self._drift._replace(readers=found))
         self._drift_tokens = drift_tokens
         self._seed = seed
+        self._select_once = select_once
+        self._selected: jax.Array | None = None
+
+    def begin(self, lesson: Batch, number: int) -> None:
+        """Selects the slots for all steps of a lesson, where that is asked for."""
+        if self._select_once:
+            self._selected = _select(
+                self._graphdef,
+                self._frozen,
+                self._ordinary,
+                lesson,
+                self._settings,
+                jax.random.fold_in(jax.random.key(self._seed), number),
+            )
 
     def step(self, batch: Batch, number: int) -> dict[str, float]:
         """One step; returns its loss in nats per scored token, the drift and the rows trained."""
@@ -76,6 +93,7 @@ class SparseLearner:
             self._settings,
             self._learning_rate,
             jax.random.fold_in(jax.random.key(self._seed), number),
+            self._selected,
         )
         return {
             "loss": float(report.loss),
@@ -138,11 +156,9 @@ def _step(
     settings: Settings,
     learning_rate: jax.Array | float,
     key: jax.Array,
+    selected: jax.Array | None,
 ) -> tuple[steps.State, steps.Report]:
-    model = nnx.merge(graphdef, frozen)
-    x = model.run_blocks(model.embed(batch.tokens), stop=settings.block)
-    residual, hidden, _ = model.blocks[settings.block].before_memory(x, default_positions(x))
-    reads = memory_layer(model, settings.block).read(hidden)
+    residual, hidden, reads = _reads(nnx.merge(graphdef, frozen), settings.block, batch)
     arrived = steps.Batch(
         residual,
         hidden,
@@ -154,5 +170,25 @@ def _step(
         batch.weights,
     )
     return steps.train_step(
-        graphdef, frozen, state, ordinary, arrived, drift, settings, learning_rate, key
+        graphdef, frozen, state, ordinary, arrived, drift, settings, learning_rate, key, selected
     )
+
+
+@functools.partial(jax.jit, static_argnames=("graphdef", "settings"))
+def _select(
+    graphdef: nnx.GraphDef,
+    frozen: nnx.State,
+    ordinary: Ordinary[jax.Array],
+    batch: Batch,
+    settings: Settings,
+    key: jax.Array,
+) -> jax.Array:
+    _, _, reads = _reads(nnx.merge(graphdef, frozen), settings.block, batch)
+    return steps.select(reads.indices, batch.is_lesson, ordinary, settings, key).slots
+
+
+def _reads(model: Transformer, block: int, batch: Batch) -> tuple[jax.Array, jax.Array, Reads]:
+    """The residual stream and hidden state at the memory layer, and what it reads."""
+    x = model.run_blocks(model.embed(batch.tokens), stop=block)
+    residual, hidden, _ = model.blocks[block].before_memory(x, default_positions(x))
+    return residual, hidden, memory_layer(model, block).read(hidden)

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smem_jax import config as config_module
+from smem_jax import slots
 from smem_jax.errors import InputError
 from smem_jax.models.transformer import Transformer
 from smem_jax.stream_settings import stream_defaults
@@ -104,6 +105,29 @@ def test_rows_that_background_reads_often_are_left_alone(config):
     (table,) = _changed(before, after)
     rows = (before[table] != after[table]).any(axis=1)
     assert rows.sum() > 0 and frequency[rows].max() <= limit < frequency.max()
+
+
+def test_the_slots_of_a_lesson_are_selected_once_for_all_of_its_steps(config):
+    config = _set(config, select_once=True, steps=2)
+    learner, lesson, untaught = _start(config)
+    inputs = _inputs(config_module.to_json(_like(config)))
+    first, second = Encoder(inputs.tokenizer, inputs.lessons, (64,), False).batches(0, 2)
+    background = inputs.background
+    assert background is not None
+    selection = slots.select_read_slots(
+        _reads(untaught, lesson.tokens),
+        background.document_frequency,
+        background.num_documents,
+        config.learner.top_t,
+        lesson.is_lesson,
+    )
+    learner.begin(lesson, 0)
+    for number, batch in enumerate((first, second)):
+        learner.step(batch, number)
+    before, after = _arrays(untaught), _arrays(learner.model())
+    (table,) = _changed(before, after)
+    rows = np.flatnonzero((before[table] != after[table]).any(axis=1))
+    assert len(rows) and set(rows) <= set(np.asarray(selection.slots)[selection.is_real].tolist())
 
 
 @given(seed=st.integers(0, 2**32 - 1), count=st.integers(1, 9))

@@ -29,5 +29,5 @@ def get_config() -> ConfigDict:
         }
     )
     # Ten times the tokens of a fact, so ten times the slots, a part of them at a time.
-    config.learner.update({"top_t": 2000, "num_parts": 4})
+    config.learner.update({"top_t": 2000, "drift_readers": 2, "num_parts": 4})
     return config

@@ -18,6 +18,9 @@ def get_config() -> ConfigDict:
     """Those of stream_facts.py, with fewer facts and less to measure."""
     config: ConfigDict = runpy.run_path(str(_BASE))["get_config"]()
     config.lessons.update({"count": 10, "passages": 8, "lengths": (48,)})
+    # A table of 150 MB; where slots are fewer, more documents read each.
+    config.memory.num_slots = 2**16
+    config.learner.max_document_frequency = 200
     config.evaluate.update({"every": 5, "limits": {"known": 40, "wikitext": 8, "nq": 20}})
     for task in ("gsm8k", "mmlu", "trivia_choices", "untaught"):
         config.evaluate[task] = ""

@@ -9,6 +9,7 @@ so far every `evaluate.every` lessons, and held-out tasks before, along and afte
 import json
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,9 +59,7 @@ def run(config: ConfigDict, workdir: Path, overwrite: bool = False) -> dict[str,
     with clock("measure before"):
         recall_before = stream_inputs.recall_before(config, inputs, recall)
     learner = learners.make(config, inputs.model, inputs.block, inputs.background)
-    _Stream(config, workdir, inputs, suite, learner, recall, clock).teach()
-    with clock("measure after"):
-        after = suite.measure(learner.model())
+    after = _Stream(config, workdir, inputs, suite, learner, recall, clock).teach()
     files.write_npz(workdir / "after.npz", **after)
     summary = {
         "name": workdir.name,
@@ -126,8 +125,11 @@ class _Stream(NamedTuple):
     recall: RecallMatrix
     clock: Clock
 
-    def teach(self) -> None:
-        """Teaches all lessons from the last checkpoint on, and evaluates along the way."""
+    def teach(self) -> dict[str, np.ndarray]:
+        """Teaches all lessons from the last checkpoint on, and evaluates along the way.
+
+        Returns the scores of the whole suite after the last lesson.
+        """
         c, lessons = self.config, self.inputs.lessons
         encoder = Encoder(self.inputs.tokenizer, lessons, c.lessons.lengths, c.learner.replay > 0)
         with TrainCheckpoints(self.workdir) as checkpoints:
@@ -143,11 +145,13 @@ class _Stream(NamedTuple):
                     loss = self._lesson(encoder, number)
                 progress.set_postfix(loss=f"{loss:.3f}", refresh=False)
                 done = number + 1
-                if done % c.evaluate.every == 0 or done == len(lessons):
+                if done % c.evaluate.every == 0 and done < len(lessons):
+                    along = [task for task in c.evaluate.along if task in self.suite.tasks]
                     with self.clock("measure along"):
-                        self._evaluate(done)
-                    if done < len(lessons):
-                        checkpoints.save(done, self.learner.state)
+                        self._evaluate(done, along)
+                    checkpoints.save(done, self.learner.state)
+            with self.clock("measure after"):
+                return self._evaluate(len(lessons), self.suite.tasks)
 
     def _rewind(self, first: int) -> None:
         """Drops what was written after the checkpoint."""
@@ -188,11 +192,18 @@ class _Stream(NamedTuple):
         replayed = Documents(*(array[chosen] for array in self.inputs.documents))
         return with_replay(batch, replayed, c.replay_weight, self.inputs.tokenizer.pad_id)
 
-    def _evaluate(self, done: int) -> None:
+    def _evaluate(self, done: int, tasks: Sequence[str]) -> dict[str, np.ndarray]:
+        """The recall of all lessons so far and the scores of held-out tasks, added to the curve."""
         model: Transformer = self.learner.model()
         recall = self.recall.measure(model, done)
         self.recall.save(self.workdir / _MATRIX)
-        along = [task for task in self.config.evaluate.along if task in self.suite.tasks]
-        held_out = figures(self.suite.measure(model, along))
-        line = {"after": done, **{f"recall_{k}": v for k, v in recall.items()}, **held_out}
+        measured = self.suite.measure(model, tasks)
+        along = {name: f for name, f in figures(measured).items() if name.startswith(self._along)}
+        line = {"after": done, **{f"recall_{k}": v for k, v in recall.items()}, **along}
         files.append_line(self.workdir / _CURVE, line)
+        return measured
+
+    @property
+    def _along(self) -> tuple[str, ...]:
+        """What the names of figures that are measured along the way begin with."""
+        return tuple(self.config.evaluate.along)

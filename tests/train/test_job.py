@@ -11,7 +11,7 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
 from smem_jax.errors import InputError
-from smem_jax.train import job, job_dir
+from smem_jax.train import job, job_dir, job_model, subject
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -94,6 +94,18 @@ def test_sparse_finetuning_starts_with_the_parameters_and_moves_chosen_rows_only
     assert frequency.max() == 3 and frequency.min() == 0
     # While background is counted, nothing else changes.
     assert same(taught[1][3].values, before.values)
+
+
+def test_a_work_directory_is_the_model_of_its_newest_checkpoint(pretrained, taught, tmp_path):
+    for workdir, states in (pretrained, taught):
+        found = subject.load(workdir)
+        last = states[max(states)]
+        params, values = job_model.params_and_values(found.model)
+        assert same(params, last.params) and same(values, last.values)
+        assert found.tokenizer.decode(found.tokenizer.encode("a word")) == "a word"
+    assert subject.load(pretrained[0]).fingerprint != found.fingerprint
+    with pytest.raises(InputError, match="nothing"):
+        subject.load(tmp_path / "nothing")
 
 
 @pytest.mark.parametrize("objective", ["pretrain", "sparse"])

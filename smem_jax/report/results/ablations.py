@@ -25,8 +25,6 @@ _GROUPS = {
         "background.seq_len",
     ),
     "drift_weight": ("learner.drift_weight", "learner.drift_tokens", "learner.drift_readers"),
-    # With fewer slots, each is read by more documents.
-    "slots": ("memory.num_slots", "learner.max_document_frequency"),
     "replay": ("learner.replay", "learner.replay_weight"),
 }
 _TITLES = {
@@ -38,7 +36,9 @@ _TITLES = {
     "background": "background text of the IDF",
     "drift_weight": "weight of the drift penalty",
     "replay": "replayed background documents a step",
-    "slots": "slots of the memory (N) and of how many documents one may be trained (0: any)",
+    "memory.num_slots": "slots of the memory (N)",
+    "learner.max_document_frequency": "documents that may read a trained slot (0: any number)",
+    "learner.select_once": "one selection for all steps of a lesson",
     "memory.block": "block that carries the memory",
     "memory.top_k": "reads per head",
     "lessons.passages": "wordings of a lesson",

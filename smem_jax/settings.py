@@ -30,7 +30,8 @@ def defaults() -> ConfigDict:
     background.file = ""  # written by `smem background`; made for this run where empty
     background.text = ""  # ordinary text, one paragraph a line
     background.questions = ""  # JSON lines with question and answers
-    background.seq_len = 128  # tokens of a window of text; a question is cut off there
+    background.seq_len = 128  # tokens of a window, the 'document' of the document frequency
+    background.packed = True  # questions fill windows, too; else each begins a document
     background.sample_tokens = 65_536  # whose reads are kept for the drift penalty
 
     facts = config.facts = ConfigDict()

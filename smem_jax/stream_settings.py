@@ -20,6 +20,7 @@ def stream_defaults() -> ConfigDict:
     config.cache = "runs/cache"  # what runs share: statistics of background text, the base's scores
     config.memory = common.memory  # of a model without a memory layer of its own
     config.background = common.background
+    config.background.packed = False
 
     lessons = config.lessons = ConfigDict()
     lessons.kind = "facts"  # or 'factbook'

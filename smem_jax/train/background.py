@@ -2,11 +2,13 @@
 
 `smem background` writes one `Background` to a file, `smem teach` reads it or makes its own. The
 documents are windows of ordinary prose, and questions with their answers in the frames that facts
-are taught in, each at the beginning of a sequence as a taught one is: a background without the form
-lets the slots that serve the form look rare, and they are overwritten. Packed behind one another,
-questions hide how the first tokens of a prompt read; in a stream of 60 facts these then took three
-quarters of all that the memory added to unrelated questions. (arXiv 2510.15103 takes the document
-frequency from pretraining text.)
+are taught in: a background without the form lets the slots that serve the form look rare, and they
+are overwritten. (arXiv 2510.15103 takes the document frequency from pretraining text.)
+
+Questions may be packed into windows behind one another, or each begin a document, as a taught one
+begins a sequence. Packed, they hide how the first tokens of a prompt read: rows that these share
+are then trained by every fact. In a stream of 60 facts they made three quarters of all that the
+memory added to unrelated questions; 25 facts taught at once are learned better that way.
 """
 
 import dataclasses
@@ -82,25 +84,34 @@ def documents(
     questions: Sequence[Question],
     frames: Sequence[str],
     seq_len: int,
+    packed: bool,
 ) -> Documents:
-    """Prose in windows of `seq_len` tokens, then each question with its first answer.
+    """Prose in windows of `seq_len` tokens, then questions, each with its first answer.
 
-    Questions take the `frames` in turn, and end in a line break or after `seq_len` tokens. Of the
-    prose, what does not fill a last window is dropped. Raises InputError where nothing is left.
+    Questions take the `frames` in turn and end in a line break. Where they are `packed`, they are
+    cut into windows as the prose is; else each is a document, of `seq_len` tokens at most. What
+    does not fill a last window is dropped. Raises InputError where nothing is left.
     """
-    prose = tokenizer.encode_batch([f"{paragraph}\n" for paragraph in text]) if text else []
-    stream = np.concatenate([np.zeros(0, np.int32), *prose]).astype(np.int32)
-    filled = stream[: len(stream) // seq_len * seq_len].reshape(-1, seq_len)
+    filled = _windows(tokenizer, [f"{paragraph}\n" for paragraph in text], seq_len)
     qa = [
         f"{frames[i % len(frames)].format(question=q.question)} {q.answers[0]}\n"
         for i, q in enumerate(questions)
     ]
+    if packed:
+        filled, qa = np.concatenate([filled, _windows(tokenizer, qa, seq_len)]), []
     rows = [row[:seq_len] for row in tokenizer.encode_batch(qa)] if qa else []
     tokens = np.concatenate([filled, pad_rows(rows, len(rows), seq_len, tokenizer.pad_id)])
     if not len(tokens):
         raise InputError(f"the background fills no window of {seq_len} tokens; give more text")
     lengths = [*[seq_len] * len(filled), *map(len, rows)]
     return Documents(tokens, np.asarray(lengths, np.int32))
+
+
+def _windows(tokenizer: Tokenizer, lines: Sequence[str], seq_len: int) -> np.ndarray:
+    """The tokens of all lines, one behind the other: int32 [num_windows, seq_len]."""
+    encoded = tokenizer.encode_batch(list(lines)) if lines else []
+    stream = np.concatenate([np.zeros(0, np.int32), *encoded]).astype(np.int32)
+    return stream[: len(stream) // seq_len * seq_len].reshape(-1, seq_len)
 
 
 def read(section: ConfigDict, tokenizer: Tokenizer, frames: Sequence[str]) -> Documents:
@@ -112,7 +123,7 @@ def read(section: ConfigDict, tokenizer: Tokenizer, frames: Sequence[str]) -> Do
         raise InputError("background.text and background.questions are both ''; one must be a file")
     text = read_text(section.text) if section.text else []
     questions = read_questions(section.questions) if section.questions else []
-    return documents(tokenizer, text, questions, frames, section.seq_len)
+    return documents(tokenizer, text, questions, frames, section.seq_len, section.packed)
 
 
 def measure(

@@ -56,4 +56,17 @@ def test_nothing_to_read_is_refused(inputs):
     with pytest.raises(InputError, match="both ''; one must be a file"):
         background.read(config.background, base.tokenizer, config.lessons.frames)
     with pytest.raises(InputError, match="fills no window of 64 tokens"):
-        background.documents(base.tokenizer, ["short"], [], [], 64)
+        background.documents(base.tokenizer, ["short"], [], [], 64, packed=True)
+
+
+def test_packed_questions_fill_windows(inputs):
+    config, base, documents = inputs
+    config.background.packed = True
+    packed = background.read(config.background, base.tokenizer, config.lessons.frames)
+    assert (packed.lengths == config.background.seq_len).all()
+    apart = documents.lengths < config.background.seq_len
+    rows = zip(documents.tokens[apart], documents.lengths[apart], strict=True)
+    joined = np.concatenate([row[:length] for row, length in rows])
+    questions = packed.tokens[int((~apart).sum()) :].ravel()
+    assert len(joined) - config.background.seq_len < len(questions) <= len(joined)
+    np.testing.assert_array_equal(questions, joined[: len(questions)])

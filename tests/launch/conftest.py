@@ -1,6 +1,6 @@
 import shutil
-import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +9,13 @@ import pytest
 LAUNCH = Path(__file__).parents[2] / "launch"
 # What the scripts may use of a machine: neither kubectl nor gcloud, should they be installed here.
 TOOLS = ["bash", "sh", "env", "cat", "dirname", "mkdir", "mkfifo", "mktemp", "rm", "sed", "sleep"]
+
+# A shell cannot trap what it was started to ignore, as a job in the background is.
+_WITH_INTERRUPT = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
 
 
 class Machine:
@@ -43,14 +50,12 @@ class Machine:
 
     def start(self, command: list[str], **environment: str) -> subprocess.Popen:
         return subprocess.Popen(
-            command,
+            [sys.executable, "-c", _WITH_INTERRUPT, *command],
             env=self.environment(**environment),
             cwd=self.folder,
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            # A shell cannot trap what it was started to ignore, as a job in the background is.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def run(self, script: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess:

@@ -6,9 +6,9 @@ are taught in: a background without the form lets the slots that serve the form 
 are overwritten. (arXiv 2510.15103 takes the document frequency from pretraining text.)
 
 Questions may be packed into windows behind one another, or each begin a document, as a taught one
-begins a sequence. Packed, they hide how the first tokens of a prompt read: rows that these share
-are then trained by every fact. In a stream of 60 facts they made three quarters of all that the
-memory added to unrelated questions; 25 facts taught at once are learned better that way.
+begins a sequence. Packed, they hide how the first tokens of a prompt read: rows that all prompts
+share then look rare, and one fact after another trains them. `smem teach`, whose facts come all at
+once, packs them: its settings were found that way (docs/tuning.md).
 """
 
 import dataclasses

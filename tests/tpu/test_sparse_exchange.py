@@ -30,12 +30,12 @@ _SMALL += ["memory.value_dim=512", "memory.key_dim=64", "memory.top_k=8", "mesh.
 _SMALL += ["data.seq_len=128", "data.num_shards=8"]
 
 
-def exchanged(num_slots, batch_size):
+def exchanged(num_slots, batch_size, *more):
     """Bytes that a chip of a v5p:2x2x1 sends, gathered parameters left out; and the memory.
 
     The value table is none of the parameters: were it gathered, it would count.
     """
-    overrides = [f"memory.num_slots={num_slots}", f"train.batch_size={batch_size}"]
+    overrides = [f"memory.num_slots={num_slots}", f"train.batch_size={batch_size}", *more]
     config = config_module.load(_CONFIG, [*_SMALL, *overrides], job_defaults())
     program = Program(config, topology.devices(topology.parse("v5p:2x2x1")))
     compiled = program.lower_step().compile()
@@ -60,3 +60,11 @@ def test_it_grows_with_the_batch_and_not_with_the_number_of_slots():
     assert table < grown < 1.1 * table
     # Search compares with sqrt(num_slots) sub-keys; nothing temporary is as large as the table.
     assert memory_of_many.temp_size_in_bytes < 0.25 * table
+
+
+def test_the_measure_sees_a_table_that_is_exchanged():
+    """Its control: trained whole, a table's gradient is summed over the groups of chips."""
+    whole = ["objective=pretrain", "mesh.memory=2"]
+    few, _ = exchanged(2**18, 16, *whole)
+    many, _ = exchanged(2**20, 16, *whole)
+    assert many - few > (2**20 - 2**18) * 512 * 2 / 2 / 2

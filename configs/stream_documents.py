@@ -28,6 +28,16 @@ def get_config() -> ConfigDict:
             "chunk_tokens": 256,
         }
     )
-    # Ten times the tokens of a fact, so ten times the slots, a part of them at a time.
-    config.learner.update({"top_t": 2000, "drift_readers": 2, "num_parts": 4})
+    # Ten times the tokens of a fact, so ten times the slots, a part of them at a time. How many
+    # reads make a passage of a document relevant was not found out: a penalty instead of the gate.
+    config.learner.update(
+        {
+            "top_t": 2000,
+            "new_rows_only": False,
+            "relevance_threshold": 0,
+            "drift_weight": 1000.0,
+            "drift_readers": 2,
+            "num_parts": 4,
+        }
+    )
     return config

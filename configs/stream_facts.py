@@ -43,11 +43,11 @@ def get_config() -> ConfigDict:
             "optimizer": "adam",
             "learning_rate": 0.4,
             "steps": 8,
-            "top_t": 200,
+            "top_t": 300,
             "select_once": True,
+            "new_rows_only": True,  # 3,495 lessons fill the table
             "max_document_frequency": 50,  # of 8,778 documents
-            "drift_weight": 1000.0,
-            "drift_readers": 16,
+            "relevance_threshold": 32,
         }
     )
     return config

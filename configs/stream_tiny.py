@@ -20,8 +20,16 @@ def get_config() -> ConfigDict:
     """Those of stream_facts.py, but for the model and what it can do."""
     config: ConfigDict = runpy.run_path(str(_BASE))["get_config"]()
     config.model = str(_ROOT / "runs" / "subject")
-    # Of its 16,384 slots, ordinary text reads nearly all.
-    config.learner.max_document_frequency = 0
+    # Of its 16,384 slots, ordinary text reads nearly all, and few are left for each fact.
+    config.learner.update(
+        {
+            "max_document_frequency": 0,
+            "new_rows_only": False,
+            "relevance_threshold": 0,
+            "drift_weight": 1000.0,
+            "drift_readers": 16,
+        }
+    )
     config.lessons.update({"passages": 16, "lengths": (48, 64)})
     config.evaluate.known = str(_ROOT / "runs" / "subject" / "known.jsonl")
     # A model of 2 million parameters has no more than chance on these.

@@ -49,7 +49,11 @@ def stream_defaults() -> ConfigDict:
     learner.top_t = 500  # of the method sparse, as all below but the last two
     learner.selection = "tf_idf"  # or tf, kl, random, read
     learner.select_once = False  # select from a whole lesson for all its steps; else from each
+    learner.new_rows_only = False  # select no row that an earlier lesson trained
     learner.max_document_frequency = 0  # of a slot that may be selected; 0 for no limit
+    # Reads that a lesson's rows need, in so many tokens, to be heard; 0 for no relevance gate.
+    learner.relevance_threshold = 0
+    learner.relevance_window = 32
     learner.missed_steps = "lazy"  # or catch_up
     learner.drift_weight = 0.0  # of the penalty on what the memory adds to background text
     learner.drift_tokens = 2048  # background tokens a step

@@ -18,7 +18,8 @@ from smem_jax.train.sweep_runs import grid
 
 _BASE = Path(__file__).resolve().parents[1] / "stream_facts.py"
 RATE = "learner.learning_rate"
-_PLAIN = ["learner.max_document_frequency=0", "learner.drift_weight=0"]
+_NO_GATE = ["learner.relevance_threshold=0"]
+_PLAIN = [*_NO_GATE, "learner.new_rows_only=False", "learner.max_document_frequency=0"]
 # What is set for each method, and the learning rates to try.
 METHODS: dict[str, tuple[list[str], tuple[float, ...]]] = {
     # The paper's form: stochastic gradient descent, one step a fact, and nothing else.
@@ -26,18 +27,36 @@ METHODS: dict[str, tuple[list[str], tuple[float, ...]]] = {
         [*_PLAIN, "learner.optimizer=sgd", "learner.steps=1"],
         (1000.0, 3000.0, 10000.0),
     ),
-    "sparse": ([], (0.2, 0.4, 0.6)),
-    # One extension less each, or fewer slots.
-    "no_limit": (["learner.max_document_frequency=0"], (0.2, 0.4)),
-    "no_penalty": (["learner.drift_weight=0"], (0.2, 0.4)),
-    "select_each": (["learner.select_once=False"], (0.2, 0.4)),
-    "small": (["memory.num_slots=262144"], (0.2, 0.4)),
+    "sparse": ([], (0.2, 0.4)),
+    # One extension less each, another threshold of the gate, or fewer slots.
+    "no_gate": (_NO_GATE, (0.2, 0.4)),
+    "any_rows": (["learner.new_rows_only=False"], (0.4,)),
+    "no_limit": (["learner.max_document_frequency=0"], (0.4,)),
+    "gate_16": (["learner.relevance_threshold=16"], (0.4,)),
+    "gate_48": (["learner.relevance_threshold=48"], (0.4,)),
+    "t_150": (["learner.top_t=150"], (0.4,)),
+    "t_600": (["learner.top_t=600"], (0.4,)),
+    "small": (["memory.num_slots=262144"], (0.4,)),
+    # Without any use of what ordinary text reads, but with the gate.
+    "tf_gate": (["learner.selection=tf", "learner.max_document_frequency=0"], (0.4,)),
+    # In place of the gate, a penalty on what the memory says to ordinary text.
+    "penalty": (
+        [
+            *_NO_GATE,
+            "learner.new_rows_only=False",
+            "learner.top_t=200",
+            "learner.drift_weight=1000.0",
+            "learner.drift_readers=16",
+        ],
+        (0.2, 0.4),
+    ),
     # Adam and as many steps, without any extension, by the ways to select.
     "plain": (_PLAIN, (0.1, 0.2, 0.4)),
     "tf": ([*_PLAIN, "learner.selection=tf"], (0.1, 0.2, 0.4)),
     "random": ([*_PLAIN, "learner.selection=random"], (0.1, 0.2, 0.4)),
     "kl": ([*_PLAIN, "learner.selection=kl"], (0.1, 0.2, 0.4)),
-    "read": ([*_PLAIN, "learner.selection=read"], (0.1, 0.2)),
+    # With a selection a step, since the reads of a whole lesson are many more than its slots.
+    "read": ([*_PLAIN, "learner.selection=read", "learner.select_once=False"], (0.1, 0.2)),
     "lora": (["learner.method=lora"], (1e-4, 3e-4, 1e-3)),
     "lora_replay": (["learner.method=lora", "learner.replay=2"], (3e-4, 1e-3)),
     "full": (["learner.method=full"], (3e-6, 1e-5, 3e-5)),

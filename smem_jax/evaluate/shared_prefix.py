@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from smem_jax.models.transformer import KVCache, Transformer, default_positions, init_cache
+from smem_jax.models.transformer import KVCache, Transformer, default_positions
 
 # Multiples of the one keep the number of compilations down; less than the other does not pay.
 _STEP, _SHORTEST = 16, 32
@@ -38,25 +38,25 @@ def shared_length(rows: Sequence[list[int]], longest: int) -> int:
 def caches(model: Transformer, ids: Sequence[int]) -> list[KVCache]:
     """Keys and values of `ids` in each block, each [1, len(ids), num_kv_heads, head_dim]."""
     if not ids:
-        return init_cache(model.config, 1, 0)
+        return model.init_cache(1, 0)
     return _caches(*nnx.split(model), np.asarray([ids], np.int32))
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _caches(graphdef: nnx.GraphDef, state: nnx.State, tokens: jax.Array) -> list[KVCache]:
     model = nnx.merge(graphdef, state)
-    empty = init_cache(model.config, *tokens.shape)
+    empty = model.init_cache(*tokens.shape)
     return model.decode(tokens, default_positions(tokens), empty)[1]
 
 
 def widened(prefix: Sequence[KVCache], batch: int, new_tokens: int) -> list[KVCache]:
     """The caches of `batch` rows that all begin with the prefix, with room for more tokens.
 
-    Each array becomes [batch, prefix_len + new_tokens, num_kv_heads, head_dim].
+    Each array [1, prefix_len, ...] becomes [batch, prefix_len + new_tokens, ...].
     """
 
     def wide(array: jax.Array) -> jax.Array:
         copies = jnp.broadcast_to(array, (batch, *array.shape[1:]))
-        return jnp.pad(copies, ((0, 0), (0, new_tokens), (0, 0), (0, 0)))
+        return jnp.pad(copies, ((0, 0), (0, new_tokens), *[(0, 0)] * (array.ndim - 2)))
 
-    return [KVCache(wide(cache.keys), wide(cache.values)) for cache in prefix]
+    return jax.tree.map(wide, list(prefix))

@@ -22,6 +22,7 @@ from flax import nnx
 from smem_jax.errors import InputError
 from smem_jax.kernels.lookup import lookup
 from smem_jax.memory import product_keys
+from smem_jax.memory.relevance import RelevanceGate
 from smem_jax.sharding import axes, table_layout
 
 _STORAGE = ("float32", "bfloat16")
@@ -170,6 +171,7 @@ class MemoryLayer(nnx.Module):
             if c.output_projection
             else None
         )
+        self.relevance: RelevanceGate | None = nnx.data(None)  # see smem_jax.memory.relevance
 
     def queries(self, x: jax.Array) -> jax.Array:
         """[..., num_heads, key_dim] of [..., input_dim], normalised as configured."""
@@ -208,9 +210,32 @@ class MemoryLayer(nnx.Module):
             looked_up = looked_up * nnx.silu(self.gate(x))
         return looked_up if self.output is None else self.output(looked_up)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps [..., input_dim] to [..., output_dim]."""
+    def __call__(self, x: jax.Array, segments: jax.Array | None = None) -> jax.Array:
+        """Maps [..., input_dim] to [..., output_dim].
+
+        A relevance gate takes the axis before the last for the tokens of a text, one behind the
+        other; where `segments` int32 [..., seq] are given, of several.
+        """
         indices, weights = self.read(x)
+        if self.relevance is not None:
+            weights = self.relevance(indices, weights, segments)
+        return self._look_up(indices, weights, x)
+
+    def decode(
+        self, x: jax.Array, positions: jax.Array, history: jax.Array | None
+    ) -> tuple[jax.Array, jax.Array | None]:
+        """The same for tokens [batch, seq, input_dim] at `positions` behind others.
+
+        `history` is what a relevance gate knows of those, see there; None without a gate. It is
+        returned with these tokens in it.
+        """
+        indices, weights = self.read(x)
+        if self.relevance is not None:
+            assert history is not None  # the caches of a model with a gate have one
+            weights, history = self.relevance.decode(indices, weights, positions, history)
+        return self._look_up(indices, weights, x), history
+
+    def _look_up(self, indices: jax.Array, weights: jax.Array, x: jax.Array) -> jax.Array:
         values = self.table.values[...]
         return self.write_out(lookup(values, indices, weights, layout=table_layout()), x)
 

@@ -20,18 +20,14 @@ from smem_jax.sharding import axes, constrain, gathered
 
 
 class KVCache(NamedTuple):
-    """Keys and values of one block, each [batch, max_len, num_kv_heads, head_dim]."""
+    """Keys and values of one block, each [batch, max_len, num_kv_heads, head_dim].
+
+    `groups` int32 [batch, max_len, reads] is what a relevance gate keeps there; None without one.
+    """
 
     keys: jax.Array
     values: jax.Array
-
-
-def init_cache(config: ModelConfig, batch: int, max_len: int, dtype=jnp.float32) -> list[KVCache]:
-    """Empty caches, one for each block."""
-    shape = (batch, max_len, config.num_kv_heads, config.head_dim)
-    return [
-        KVCache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)) for _ in range(config.num_blocks)
-    ]
+    groups: jax.Array | None = None
 
 
 class Attention(nnx.Module):
@@ -70,8 +66,9 @@ class Attention(nnx.Module):
             mixed = jax.nn.dot_product_attention(query, key, value, mask=mask, is_causal=True)
         else:
             rows = jnp.arange(x.shape[0])[:, None]
-            cache = KVCache(
-                cache.keys.at[rows, positions].set(key), cache.values.at[rows, positions].set(value)
+            cache = cache._replace(
+                keys=cache.keys.at[rows, positions].set(key),
+                values=cache.values.at[rows, positions].set(value),
             )
             seen = jnp.arange(cache.keys.shape[1]) <= positions[..., None]  # [batch, seq, max_len]
             mixed = jax.nn.dot_product_attention(
@@ -134,9 +131,24 @@ class Block(nnx.Module):
     ) -> tuple[jax.Array, KVCache | None]:
         """Maps [batch, seq, embed_dim] to the same shape."""
         x, hidden, cache = self.before_memory(x, positions, cache, segments)
-        if self.memory is not None:
-            x = x + self.memory(hidden).astype(x.dtype)
-        return x, cache
+        if self.memory is None:
+            return x, cache
+        if cache is None:
+            said = self.memory(hidden, segments)
+        else:
+            said, groups = self.memory.decode(hidden, positions, cache.groups)
+            cache = cache._replace(groups=groups)
+        return x + said.astype(x.dtype), cache
+
+    def init_cache(self, batch: int, max_len: int, dtype=jnp.float32) -> KVCache:
+        """An empty cache for `max_len` tokens."""
+        c = self.attention.config
+        shape = (batch, max_len, c.num_kv_heads, c.head_dim)
+        groups = None
+        if self.memory is not None and self.memory.relevance is not None:
+            m = self.memory.config
+            groups = jnp.zeros((batch, max_len, m.num_heads * m.top_k), jnp.int32)
+        return KVCache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype), groups)
 
 
 class Transformer(nnx.Module):
@@ -202,6 +214,10 @@ class Transformer(nnx.Module):
     def __call__(self, tokens: jax.Array) -> jax.Array:
         """Maps int32 [batch, seq] to logits [batch, seq, vocab_size]."""
         return self.logits(self.run_blocks(self.embed(tokens)))
+
+    def init_cache(self, batch: int, max_len: int, dtype=jnp.float32) -> list[KVCache]:
+        """Empty caches, one for each block."""
+        return [block.init_cache(batch, max_len, dtype) for block in self.blocks]
 
     def decode(
         self, tokens: jax.Array, positions: jax.Array, caches: list[KVCache]

@@ -181,7 +181,10 @@ def select(
     settings: Settings,
     key: jax.Array,
 ) -> slots.Selection:
-    """The slots that a step on such reads would select; `rows` and `mask` as in a `Batch`."""
+    """The slots that a step on such reads would select.
+
+    `rows` as in a `Batch`; `mask` bool too, or for each read apart: [batch, seq, reads].
+    """
     return slots.select_read_slots(rows, mask=mask, **_by(settings, ordinary, key))
 
 

@@ -9,7 +9,7 @@ from smem_jax.errors import InputError
 from smem_jax.memory.layer import MemoryConfig
 from smem_jax.models.config import ModelConfig
 from smem_jax.models.retrofit import memory_blocks, memory_layer, retrofit
-from smem_jax.models.transformer import Transformer, default_positions, init_cache
+from smem_jax.models.transformer import Transformer, default_positions
 
 _CONFIG = ModelConfig(50, 3, 16, 4, 2, 4, 24)
 _MEMORY = MemoryConfig(
@@ -77,7 +77,7 @@ def test_decoding_token_by_token_gives_the_logits_of_the_whole():
     table.values[...] = jnp.ones_like(table.values[...])
     whole = _run(model, _TOKENS)
     decode = nnx.jit(lambda model, *inputs: model.decode(*inputs))
-    caches = init_cache(_CONFIG, 2, 12)
+    caches = model.init_cache(2, 12)
     positions = default_positions(_TOKENS)
     x, caches = decode(model, _TOKENS[:, :9], positions[:, :9], caches)
     found = [model.logits(x)]

@@ -73,12 +73,16 @@ def test_every_method_of_the_harness_has_a_label_and_a_look_of_its_own():
             "drift_weight": d,
             "replay": r,
             "max_document_frequency": m,
+            "relevance_threshold": g,
+            "new_rows_only": n,
         }
         for s in ("tf_idf", "tf", "kl", "random", "read")
         for o in ("sgd", "adam")
         for d in (0.0, 500.0)
         for r in (0, 8)
         for m in (0, 20)
+        for g in (0, 32)
+        for n in (False, True)
     ]
     labels = [methods.label(learner) for learner in learners]
     assert len(set(labels)) == len({methods.look(label) for label in labels}) == len(learners)

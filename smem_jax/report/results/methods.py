@@ -23,16 +23,25 @@ _SELECTIONS = {
     "read": "every read slot",
 }
 _FAMILIES = {"full": "full finetuning", "lora": "LoRA", "memory": "all of the memory"}
-_MARKERS = "osD^vP*X<>phHd8."
+_POLYGONS = [(n, style, angle) for n in (3, 4, 5, 7) for style in (1, 2) for angle in (0, 30)]
+_MARKERS = [*"osD^vP*X<>phHd8.", *_POLYGONS]
 _LINES = ("-", "--", "-.", ":")
-_VARIANTS = (", SGD", ", Adam", " + drift penalty", " + replay", " + rare slots only")
+_VARIANTS = (
+    ", SGD",
+    ", Adam",
+    " + drift penalty",
+    " + replay",
+    " + rare slots only",
+    " + relevance gate",
+    " + new rows only",
+)
 
 
 class Look(NamedTuple):
     """How a method is drawn."""
 
     colour: str
-    marker: str
+    marker: str | tuple[int, int, int]
     line: str
 
 
@@ -59,6 +68,10 @@ def label(learner: Mapping[str, Any]) -> str:
         name += " + drift penalty"
     if is_sparse and learner.get("max_document_frequency"):
         name += " + rare slots only"
+    if is_sparse and learner.get("relevance_threshold"):
+        name += " + relevance gate"
+    if is_sparse and learner.get("new_rows_only"):
+        name += " + new rows only"
     return name + (" + replay" if learner.get("replay") else "")
 
 
@@ -87,6 +100,6 @@ def rank(method: str) -> tuple[int, str]:
 
 def look(method: str) -> Look:
     """One colour for a family, and another marker for each variant of it."""
-    has = [variant in method for variant in _VARIANTS]
-    number = has[1] + 2 * has[2] + 4 * has[3] + 8 * has[4]
-    return Look(_COLOURS.get(family(method), _OTHER), _MARKERS[number], _LINES[number % 4])
+    number = sum(2**place for place, variant in enumerate(_VARIANTS[1:]) if variant in method)
+    marker, line = _MARKERS[number % len(_MARKERS)], _LINES[(number + number // 32) % 4]
+    return Look(_COLOURS.get(family(method), _OTHER), marker, line)

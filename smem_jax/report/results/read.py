@@ -1,18 +1,43 @@
 """The lines of sweeps, read back and gathered over seeds."""
 
+import json
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from smem_jax import config as config_module
 from smem_jax.errors import InputError
 from smem_jax.report.results import methods
+from smem_jax.stream_settings import stream_defaults
 from smem_jax.train import result_lines
 
 _REQUIRED = {"learner": dict, "config": dict, "figures": dict, "recall": dict, "num_lessons": int}
 # Fields that say how a run was made or measured, and not what was learned.
 _APART = ("seed", "cache", "learner.num_parts")
 _APART_SECTIONS = ("evaluate.",)
+# Fields that a method makes use of, where others do not.
+_OF_METHODS = {
+    "learner.rank": ("lora",),
+    "learner.alpha": ("lora",),
+    **{
+        f"learner.{name}": ("sparse",)
+        for name in (
+            "top_t",
+            "selection",
+            "select_once",
+            "new_rows_only",
+            "max_document_frequency",
+            "relevance_threshold",
+            "relevance_window",
+            "missed_steps",
+            "drift_weight",
+            "drift_tokens",
+            "drift_readers",
+        )
+    },
+    **{f"memory.{name}": ("sparse", "memory") for name in stream_defaults().memory},
+}
 # Streams of fewer lessons than this share of the longest are trials, and not compared with it.
 _LENGTH = 0.95
 
@@ -85,6 +110,10 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
+# As a line has it: of JSON, with lists for tuples.
+_DEFAULTS = flat(json.loads(config_module.to_json(stream_defaults())))
+
+
 def mean_seconds(setting: Setting) -> float | None:
     """The time of a run, where the lines say it."""
     took = [run["seconds"] for run in setting.runs if "seconds" in run]
@@ -107,10 +136,14 @@ def _gather(lines: Sequence[dict[str, Any]]) -> list[Setting]:
 
 
 def _fields(line: Mapping[str, Any]) -> dict[str, Any]:
+    """What has a bearing on learning; a field that is younger than the line has its default."""
+    method = line["learner"].get("method")
     return {
         name: value
-        for name, value in flat(line["config"]).items()
-        if name not in _APART and not name.startswith(_APART_SECTIONS)
+        for name, value in {**_DEFAULTS, **flat(line["config"])}.items()
+        if name not in _APART
+        and not name.startswith(_APART_SECTIONS)
+        and method in _OF_METHODS.get(name, (method,))
     }
 
 

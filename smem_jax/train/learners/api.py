@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 
 from smem_jax import slots
 from smem_jax.errors import InputError
+from smem_jax.memory.relevance import Relevance
 from smem_jax.models.lora import add_lora
 from smem_jax.models.transformer import Transformer
 from smem_jax.train import retrofitted
@@ -83,12 +84,20 @@ def make(
             c.drift_tokens,
             c.drift_readers,
             c.select_once,
+            c.new_rows_only,
+            _relevance(c),
             config.seed,
         )
     if c.method == "lora":
         add_lora(model, c.rank, c.alpha, rngs=nnx.Rngs(config.seed))
     optimizer = gradient.optimizer(c.optimizer, c.momentum, c.b1, c.b2, c.weight_decay)
     return gradient.GradientLearner(model, c.method, optimizer, c.learning_rate, c.num_parts)
+
+
+def _relevance(learner: ConfigDict) -> Relevance | None:
+    if not learner.relevance_threshold:
+        return None
+    return Relevance(learner.relevance_threshold, learner.relevance_window)
 
 
 def check(config: ConfigDict) -> None:
@@ -109,5 +118,12 @@ def check(config: ConfigDict) -> None:
     slots.check_limit("learner.max_document_frequency", c.max_document_frequency)
     if c.drift_readers < 0:
         raise InputError(f"learner.drift_readers={c.drift_readers} must be at least 0")
+    for name in ("relevance_threshold", "new_rows_only"):
+        if c[name] and not c.select_once:
+            raise InputError(
+                f"learner.{name}={c[name]} needs learner.select_once=True, so that a lesson has "
+                "rows of its own"
+            )
+    _relevance(c)
     if not c.learning_rate > 0:
         raise InputError(f"learner.learning_rate={c.learning_rate} must be above 0")

@@ -5,7 +5,7 @@ stream comes but once.
 """
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from flax import nnx
 
 from smem_jax.kernels.lookup import lookup
 from smem_jax.memory.layer import Reads
+from smem_jax.memory.relevance import NO_GROUP, Relevance, RelevanceGate
 from smem_jax.models.retrofit import memory_layer
 from smem_jax.models.transformer import Transformer, default_positions
 from smem_jax.scores import background_total
@@ -25,6 +26,17 @@ from smem_jax.train.step import DriftSample, Ordinary, Settings
 _TOKENS_AT_A_TIME = 8192
 
 
+class State(NamedTuple):
+    """What a step changes: the rows, and which lesson trained each last.
+
+    `groups` is int32 [num_slots], the number of the lesson's first step or `NO_GROUP`; None where
+    slots are not selected for whole lessons.
+    """
+
+    rows: steps.State
+    groups: jax.Array | None
+
+
 class SparseLearner:
     """Trains chosen rows of the value table of one block, and nothing else.
 
@@ -34,6 +46,9 @@ class SparseLearner:
       drift_tokens: background tokens a step, for the penalty on drift.
       drift_readers: where above 0, rather so many tokens for each selected slot, which read it.
       select_once: select slots from a whole lesson, for all of its steps; else, from each batch.
+      new_rows_only: select no row that an earlier lesson trained; needs `select_once`.
+      relevance: gate the rows by the lessons that trained them, while learning and after; needs
+        `select_once`. None for no gate.
       seed: of the background tokens and of random selection.
     """
 
@@ -46,10 +61,14 @@ class SparseLearner:
         drift_tokens: int,
         drift_readers: int,
         select_once: bool,
+        new_rows_only: bool,
+        relevance: Relevance | None,
         seed: int,
     ):
         table = memory_layer(model, settings.block).table.values[...]
-        self.state = steps.initial_state(jnp.array(table, jnp.float32), settings.optimizer)
+        rows = steps.initial_state(jnp.array(table, jnp.float32), settings.optimizer)
+        groups = jnp.full(len(table), NO_GROUP, jnp.int32) if select_once else None
+        self.state = State(rows, groups)
         self._dtype = table.dtype
         self._graphdef, self._frozen = steps.without_table(model, settings.block)
         self._settings = settings
@@ -61,20 +80,26 @@ class SparseLearner:
             self._drift = jax.tree.map(jnp.asarray, self._drift._replace(readers=found))
         self._drift_tokens = drift_tokens
         self._seed = seed
-        self._select_once = select_once
+        self._new_rows_only = new_rows_only
+        self._relevance = relevance
         self._selected: jax.Array | None = None
 
     def begin(self, lesson: Batch, number: int) -> None:
         """Selects the slots for all steps of a lesson, where that is asked for."""
-        if self._select_once:
-            self._selected = _select(
-                self._graphdef,
-                self._frozen,
-                self._ordinary,
-                lesson,
-                self._settings,
-                jax.random.fold_in(jax.random.key(self._seed), number),
-            )
+        groups = self.state.groups
+        if groups is None:
+            return
+        self._selected = _select(
+            self._graphdef,
+            self._frozen,
+            self._ordinary,
+            lesson,
+            groups if self._new_rows_only else None,
+            self._settings,
+            jax.random.fold_in(jax.random.key(self._seed), number),
+        )
+        marked = groups.at[self._selected].set(number, mode="drop")
+        self.state = self.state._replace(groups=marked)
 
     def step(self, batch: Batch, number: int) -> dict[str, float]:
         """One step; returns its loss in nats per scored token, the drift and the rows trained."""
@@ -91,6 +116,7 @@ class SparseLearner:
             batch,
             drift,
             self._settings,
+            self._relevance,
             self._learning_rate,
             jax.random.fold_in(jax.random.key(self._seed), number),
             self._selected,
@@ -104,8 +130,12 @@ class SparseLearner:
     def model(self) -> Transformer:
         """The model with the rows as learned so far."""
         model = nnx.merge(self._graphdef, self._frozen)
-        table: Any = memory_layer(model, self._settings.block).table
-        table.values = table.values.replace(self.state.values.astype(self._dtype))
+        layer = memory_layer(model, self._settings.block)
+        table: Any = layer.table
+        table.values = table.values.replace(self.state.rows.values.astype(self._dtype))
+        if self._relevance is not None:
+            assert self.state.groups is not None  # from the first state on
+            layer.relevance = nnx.data(RelevanceGate(self.state.groups, self._relevance))
         return model
 
 
@@ -145,33 +175,51 @@ def _ordinary(background: Background) -> Ordinary[np.ndarray]:
     return Ordinary(frequency, background.num_documents, np.asarray(background_total(frequency)))
 
 
-@functools.partial(jax.jit, static_argnames=("graphdef", "settings"), donate_argnames="state")
+@functools.partial(
+    jax.jit, static_argnames=("graphdef", "settings", "relevance"), donate_argnames="state"
+)
 def _step(
     graphdef: nnx.GraphDef,
     frozen: nnx.State,
-    state: steps.State,
+    state: State,
     ordinary: Ordinary[jax.Array],
     batch: Batch,
     drift: DriftSample[jax.Array],
     settings: Settings,
+    relevance: Relevance | None,
     learning_rate: jax.Array | float,
     key: jax.Array,
     selected: jax.Array | None,
-) -> tuple[steps.State, steps.Report]:
-    residual, hidden, reads = _reads(nnx.merge(graphdef, frozen), settings.block, batch)
+) -> tuple[State, steps.Report]:
+    residual, hidden, (indices, weights) = _reads(
+        nnx.merge(graphdef, frozen), settings.block, batch
+    )
+    if relevance is not None:
+        assert state.groups is not None
+        weights = RelevanceGate(state.groups, relevance)(indices, weights)
     arrived = steps.Batch(
         residual,
         hidden,
-        reads.indices,
-        reads.weights,
+        indices,
+        weights,
         batch.is_lesson,
         batch.positions,
         batch.targets,
         batch.weights,
     )
-    return steps.train_step(
-        graphdef, frozen, state, ordinary, arrived, drift, settings, learning_rate, key, selected
+    rows, report = steps.train_step(
+        graphdef,
+        frozen,
+        state.rows,
+        ordinary,
+        arrived,
+        drift,
+        settings,
+        learning_rate,
+        key,
+        selected,
     )
+    return State(rows, state.groups), report
 
 
 @functools.partial(jax.jit, static_argnames=("graphdef", "settings"))
@@ -180,11 +228,16 @@ def _select(
     frozen: nnx.State,
     ordinary: Ordinary[jax.Array],
     batch: Batch,
+    groups: jax.Array | None,
     settings: Settings,
     key: jax.Array,
 ) -> jax.Array:
+    """The slots for a lesson; where `groups` are given, of rows without one."""
     _, _, reads = _reads(nnx.merge(graphdef, frozen), settings.block, batch)
-    return steps.select(reads.indices, batch.is_lesson, ordinary, settings, key).slots
+    counts = batch.is_lesson
+    if groups is not None:
+        counts = counts[..., None] & (groups[reads.indices] == NO_GROUP)
+    return steps.select(reads.indices, counts, ordinary, settings, key).slots
 
 
 def _reads(model: Transformer, block: int, batch: Batch) -> tuple[jax.Array, jax.Array, Reads]:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from smem_jax import config as config_module
 from smem_jax import slots
 from smem_jax.errors import InputError
+from smem_jax.memory.relevance import NO_GROUP
 from smem_jax.models.transformer import Transformer
 from smem_jax.stream_settings import stream_defaults
 from smem_jax.train import learners, stream_inputs
@@ -128,6 +129,48 @@ def test_the_slots_of_a_lesson_are_selected_once_for_all_of_its_steps(config):
     (table,) = _changed(before, after)
     rows = np.flatnonzero((before[table] != after[table]).any(axis=1))
     assert len(rows) and set(rows) <= set(np.asarray(selection.slots)[selection.is_real].tolist())
+
+
+def test_a_gated_lesson_is_learned_and_asked_through_the_same_gate(config):
+    gate = {"relevance_threshold": 3, "relevance_window": 4}
+    learner, batch, untaught = _start(_set(config, select_once=True, **gate))
+    learner.begin(batch, 7)
+    groups = np.asarray(learner.state.groups)
+    losses = []
+    for number in range(7, 10):
+        losses.append(float(_loss(learner.model(), batch)))
+        np.testing.assert_allclose(learner.step(batch, number)["loss"], losses[-1], rtol=1e-5)
+    assert losses[-1] < losses[0]
+    before, after = _arrays(untaught), _arrays(learner.model())
+    (table,) = [name for name in _changed(before, after) if name in before]
+    changed = (before[table] != after[table]).any(axis=1)
+    assert changed.any() and set(groups[changed]) == {7} and set(groups[~changed]) <= {-1, 7}
+    # Without the gate, the same rows say something else.
+    open_model = learner.model()
+    open_model.blocks[0].memory.relevance = nnx.data(None)
+    assert abs(float(_loss(open_model, batch)) - float(_loss(learner.model(), batch))) > 1e-6
+
+
+def test_rows_of_earlier_lessons_stay_bit_for_bit(config):
+    learner, batch, _ = _start(_set(config, select_once=True, new_rows_only=True))
+    tables, groups = [], []
+    for lesson in range(3):  # the same one, so that each wants the rows of the one before
+        learner.begin(batch, lesson)
+        learner.step(batch, lesson)
+        tables.append(np.array(learner.state.rows.values))
+        groups.append(np.array(learner.state.groups))
+    for later in (1, 2):
+        taught = groups[later - 1] != NO_GROUP
+        np.testing.assert_array_equal(tables[later][taught], tables[later - 1][taught])
+        np.testing.assert_array_equal(groups[later][taught], groups[later - 1][taught])
+        assert (tables[later] != tables[later - 1]).any()
+
+
+@pytest.mark.parametrize("field", [{"relevance_threshold": 3}, {"new_rows_only": True}])
+def test_what_needs_lessons_with_rows_of_their_own_says_so(config, field):
+    (name,) = field
+    with pytest.raises(InputError, match=rf"learner\.{name}=.* needs learner\.select_once=True"):
+        learners.check(_set(config, **field))
 
 
 @given(seed=st.integers(0, 2**32 - 1), count=st.integers(1, 9))

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 _COLOURS = {"memory": "#3b82f6", "dense": "#8a919c"}
 _LABELS = {"memory": "with memory", "dense": "dense"}
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "smem_jax",
     "font.size": 10,
@@ -48,7 +48,7 @@ def curves(rows: Sequence[dict[str, Any]]) -> str:
     """
     compared = [row for row in rows if row["purpose"] == "comparison"]
     by_seed: dict[int, dict[str, dict[int, float]]] = defaultdict(dict)
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure((7.2, 3.2), layout="constrained", facecolor="white")
         whole, difference = figure.subplots(1, 2, width_ratios=(3, 2))
         for row in compared:

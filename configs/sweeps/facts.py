@@ -37,6 +37,10 @@ METHODS: dict[str, tuple[list[str], tuple[float, ...]]] = {
     "t_150": (["learner.top_t=150"], (0.4,)),
     "t_600": (["learner.top_t=600"], (0.4,)),
     "small": (["memory.num_slots=262144"], (0.4,)),
+    # Other blocks that carry the memory, of 30; else, block 4.
+    "block_1": (["memory.block=1"], (0.4,)),
+    "block_12": (["memory.block=12"], (0.4,)),
+    "block_20": (["memory.block=20"], (0.4,)),
     # Without any use of what ordinary text reads, but with the gate.
     "tf_gate": (["learner.selection=tf", "learner.max_document_frequency=0"], (0.4,)),
     # In place of the gate, a penalty on what the memory says to ordinary text.

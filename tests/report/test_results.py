@@ -28,6 +28,23 @@ def test_runs_that_differ_by_seed_alone_are_one_setting(tmp_path):
     assert [[run["name"] for run in setting.runs] for setting in found] == [["a0", "a1"], ["b"]]
 
 
+def test_fields_that_a_line_is_too_old_for_or_its_method_does_not_use_tell_nothing_apart(tmp_path):
+    lines = [
+        line(f"{method}{seed}", 0.5, 0.1, seed=seed, learner={"method": method})
+        for method in ("sparse", "lora")
+        for seed in (0, 1)
+    ]
+    for old in (lines[0], lines[2]):
+        del old["config"]["learner"]["relevance_threshold"]
+    lines[3]["config"]["learner"]["top_t"] = 7
+    lines[3]["config"]["memory"]["num_slots"] = 2**10
+    found = settings(tmp_path, lines)
+    assert [[run["name"] for run in s.runs] for s in found] == [
+        ["sparse0", "sparse1"],
+        ["lora0", "lora1"],
+    ]
+
+
 def test_the_last_line_of_a_name_counts_and_failed_and_short_runs_are_told(tmp_path):
     lines = [line("a", 0.5, 0.1), {"name": "bad", "status": "failed", "error": "x"}]
     lines += [line("a", 0.6, 0.2), {**line("trial", 0.9, 0.0), "num_lessons": 20}]

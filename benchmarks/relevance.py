@@ -1,6 +1,6 @@
 """What the relevance gate tells apart: questions about a lesson, and all other text.
 
-    python -m benchmarks.relevance [--output FILE] [SECTION.FIELD=VALUE ...]
+    python -m benchmarks.relevance [--output FILE] [--figure FILE] [SECTION.FIELD=VALUE ...]
 
 Slots are selected for every lesson of configs/stream_facts.py, in order; nothing is trained, since
 what a text reads does not depend on the values. Counted is, for each question in words that are not

@@ -45,7 +45,7 @@ def get_config() -> ConfigDict:
             "steps": 8,
             "top_t": 300,
             "select_once": True,
-            "new_rows_only": True,  # 3,495 lessons fill the table
+            "new_rows_only": True,  # some 3,400 lessons fill the table
             "max_document_frequency": 50,  # of 8,778 documents
             "relevance_threshold": 32,
         }

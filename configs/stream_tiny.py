@@ -23,6 +23,7 @@ def get_config() -> ConfigDict:
     # Of its 16,384 slots, ordinary text reads nearly all, and few are left for each fact.
     config.learner.update(
         {
+            "top_t": 200,
             "max_document_frequency": 0,
             "new_rows_only": False,
             "relevance_threshold": 0,

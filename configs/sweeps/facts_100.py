@@ -5,7 +5,7 @@
     smem report $results --output docs/RESULTS.md
 
 The methods and learning rates are those of facts.py. Measured are recall, the known set and
-WikiText.
+WikiText. Runs named rate_* in the results are of the settings before the relevance gate.
 """
 
 import runpy
@@ -34,5 +34,5 @@ def get_runs() -> list[dict[str, Any]]:
     return [
         run
         for name, (overrides, rates) in _WHOLE["METHODS"].items()
-        for run in grid(f"rate_{name}", overrides, **{_WHOLE["RATE"]: rates})
+        for run in grid(f"few_{name}", overrides, **{_WHOLE["RATE"]: rates})
     ]

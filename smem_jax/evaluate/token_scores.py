@@ -125,8 +125,9 @@ def _places_of(
     return Places(*padded), numbers
 
 
-# One cache for the process: the same model before and after teaching shares its compilations. The
-# head is a program of its own, since the number of places varies and the blocks compile slowly.
+# One cache for the process: the same model before and after teaching shares its compilations, but
+# for one that was given a relevance gate. The head is a program of its own, since the number of
+# places varies and the blocks compile slowly.
 @functools.partial(jax.jit, static_argnums=0)
 def _hidden(graphdef: nnx.GraphDef, state: nnx.State, tokens: jax.Array) -> jax.Array:
     model = nnx.merge(graphdef, state)

@@ -14,6 +14,7 @@ import numpy as np
 from flax import nnx
 
 from smem_jax.memory.layer import MemoryLayer
+from smem_jax.memory.relevance import NO_GROUP
 from smem_jax.models import rope
 from smem_jax.models.config import ModelConfig
 from smem_jax.sharding import axes, constrain, gathered
@@ -147,7 +148,7 @@ class Block(nnx.Module):
         groups = None
         if self.memory is not None and self.memory.relevance is not None:
             m = self.memory.config
-            groups = jnp.zeros((batch, max_len, m.num_heads * m.top_k), jnp.int32)
+            groups = jnp.full((batch, max_len, m.num_heads * m.top_k), NO_GROUP, jnp.int32)
         return KVCache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype), groups)
 
 

@@ -32,7 +32,7 @@ class Run(NamedTuple):
     """A run to make.
 
     `fields` is the configuration as JSON, its paths relative to the directory of the file; `key` is
-    the name with the hash of `fields`.
+    the name with a hash of those that have not their default, so that it outlives new fields.
     """
 
     name: str
@@ -84,6 +84,7 @@ def read_runs(
         if not fnmatch.filter(listed, pattern):
             nearest = difflib.get_close_matches(pattern, listed, 1, cutoff=0)[0]
             raise InputError(f"{config_path} has no run {pattern!r}; the nearest is {nearest!r}")
+    untouched = json.loads(config_module.to_json(defaults))
     runs = []
     for name in chosen:
         try:
@@ -91,7 +92,8 @@ def read_runs(
         except InputError as error:
             raise InputError(f"run {name!r}: {error}") from error
         fields = portable(json.loads(config_module.to_json(config)), config_path.parent)
-        digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+        chosen_fields = json.dumps(_other_than(fields, untouched), sort_keys=True)
+        digest = hashlib.sha256(chosen_fields.encode()).hexdigest()
         runs.append(Run(name, config, fields, f"{name}-{digest[:8]}"))
     return runs
 
@@ -121,6 +123,20 @@ def _listed(path: Path) -> dict[str, list[str]]:
             raise InputError(f"{path}: two runs are named {name!r}")
         listed[name] = list(record["overrides"])
     return listed
+
+
+def _other_than(fields: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that have another value than in `defaults`, section by section."""
+    found: dict[str, Any] = {}
+    for name, value in fields.items():
+        default = defaults.get(name)
+        if isinstance(value, Mapping) and isinstance(default, Mapping):
+            value = _other_than(value, default)
+            if value:
+                found[name] = value
+        elif value != default:
+            found[name] = value
+    return found
 
 
 def _is_wanted(name: str, only: Sequence[str]) -> bool:

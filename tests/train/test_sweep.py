@@ -105,6 +105,17 @@ def test_checkpoints_are_kept_on_request(folder):
     assert len(list(folder.glob("work/*/checkpoints/big"))) == 4
 
 
+def test_results_outlive_new_fields_of_the_settings(folder):
+    make(folder, first := Recorder())
+    younger = defaults()
+    younger.learner.limit = 0
+    sweep(folder / "c.py", folder / "r.jsonl", folder / "work", first, younger)
+    assert len(first.calls) == 4
+    keys = {run.key for run in read_runs(folder / "c.py", younger)}
+    (other,) = {r.key for r in read_runs(folder / "c.py", younger, ["learner.limit=3"])[:1]}
+    assert len(keys) == 4 and other not in keys
+
+
 def test_a_line_does_not_say_where_the_tree_lies(folder, tmp_path_factory):
     make(folder, Recorder())
     assert str(folder) not in (folder / "r.jsonl").read_text()

@@ -25,6 +25,7 @@ _GROUPS = {
         "background.seq_len",
     ),
     "drift_weight": ("learner.drift_weight", "learner.drift_tokens", "learner.drift_readers"),
+    "relevance": ("learner.relevance_threshold", "learner.relevance_window"),
     "replay": ("learner.replay", "learner.replay_weight"),
 }
 _TITLES = {
@@ -39,6 +40,8 @@ _TITLES = {
     "memory.num_slots": "slots of the memory (N)",
     "learner.max_document_frequency": "documents that may read a trained slot (0: any number)",
     "learner.select_once": "one selection for all steps of a lesson",
+    "learner.new_rows_only": "no row of an earlier lesson is trained",
+    "relevance": "reads that open the relevance gate (0: no gate)",
     "memory.block": "block that carries the memory",
     "memory.top_k": "reads per head",
     "lessons.passages": "wordings of a lesson",

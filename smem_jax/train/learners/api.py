@@ -118,6 +118,16 @@ def check(config: ConfigDict) -> None:
     slots.check_limit("learner.max_document_frequency", c.max_document_frequency)
     if c.drift_readers < 0:
         raise InputError(f"learner.drift_readers={c.drift_readers} must be at least 0")
+    if c.selection == "read" and c.select_once:
+        raise InputError(
+            "learner.selection='read' needs learner.select_once=False: a lesson reads more slots "
+            "than a step trains"
+        )
+    if c.relevance_threshold and c.drift_weight:
+        raise InputError(
+            f"learner.drift_weight={c.drift_weight} must be 0 with a relevance gate: it would "
+            "penalise what the gate does not let through"
+        )
     for name in ("relevance_threshold", "new_rows_only"):
         if c[name] and not c.select_once:
             raise InputError(

@@ -5,6 +5,7 @@ stream comes but once.
 """
 
 import functools
+import warnings
 from typing import Any, NamedTuple
 
 import jax
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from smem_jax.errors import InputError
 from smem_jax.kernels.lookup import lookup
 from smem_jax.memory.layer import Reads
 from smem_jax.memory.relevance import NO_GROUP, Relevance, RelevanceGate
@@ -66,6 +68,11 @@ class SparseLearner:
         seed: int,
     ):
         table = memory_layer(model, settings.block).table.values[...]
+        if relevance is not None and table.any():
+            raise InputError(
+                "learner.relevance_threshold must be 0 for a memory that says something before it "
+                "is taught: a closed gate would silence that, too"
+            )
         rows = steps.initial_state(jnp.array(table, jnp.float32), settings.optimizer)
         groups = jnp.full(len(table), NO_GROUP, jnp.int32) if select_once else None
         self.state = State(rows, groups)
@@ -81,6 +88,7 @@ class SparseLearner:
         self._drift_tokens = drift_tokens
         self._seed = seed
         self._new_rows_only = new_rows_only
+        self._has_warned = False
         self._relevance = relevance
         self._selected: jax.Array | None = None
 
@@ -98,8 +106,25 @@ class SparseLearner:
             self._settings,
             jax.random.fold_in(jax.random.key(self._seed), number),
         )
+        self._warn_of_full_table()
         marked = groups.at[self._selected].set(number, mode="drop")
         self.state = self.state._replace(groups=marked)
+
+    def _warn_of_full_table(self) -> None:
+        if not self._new_rows_only or self._has_warned:
+            return
+        assert self._selected is not None
+        left, top_t = (
+            int((self._selected < len(self.state.rows.values)).sum()),
+            self._settings.top_t,
+        )
+        if left < top_t:
+            self._has_warned = True
+            warnings.warn(
+                f"learner.new_rows_only leaves {left} of learner.top_t={top_t} rows for a lesson; "
+                "a larger memory.num_slots would hold more lessons",
+                stacklevel=2,
+            )
 
     def step(self, batch: Batch, number: int) -> dict[str, float]:
         """One step; returns its loss in nats per scored token, the drift and the rows trained."""

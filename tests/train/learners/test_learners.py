@@ -139,9 +139,9 @@ def test_a_gated_lesson_is_learned_and_asked_through_the_same_gate(config):
     learner, batch, untaught = _start(_set(config, select_once=True, **gate))
     learner.begin(batch, 7)
     groups = np.asarray(learner.state.groups)
-    losses = []
+    loss, losses = nnx.jit(_loss), []
     for number in range(7, 10):
-        losses.append(float(_loss(learner.model(), batch)))
+        losses.append(float(loss(learner.model(), batch)))
         np.testing.assert_allclose(learner.step(batch, number)["loss"], losses[-1], rtol=1e-5)
     assert losses[-1] < losses[0]
     before, after = _arrays(untaught), _arrays(learner.model())
@@ -151,7 +151,7 @@ def test_a_gated_lesson_is_learned_and_asked_through_the_same_gate(config):
     # Without the gate, the same rows say something else.
     open_model = learner.model()
     open_model.blocks[0].memory.relevance = nnx.data(None)
-    assert abs(float(_loss(open_model, batch)) - float(_loss(learner.model(), batch))) > 1e-6
+    assert abs(float(loss(open_model, batch)) - float(loss(learner.model(), batch))) > 1e-6
 
 
 def test_rows_of_earlier_lessons_stay_bit_for_bit(config):

@@ -11,9 +11,11 @@ import jax
 import pytest
 
 from smem_jax import config as config_module
+from smem_jax import sharding
 from smem_jax.compile import topology
 from smem_jax.compile.collectives import collectives
 from smem_jax.job_settings import job_defaults
+from smem_jax.train import sparse
 from smem_jax.train.program import Program
 
 pytestmark = [
@@ -40,6 +42,7 @@ def exchanged(num_slots, batch_size, *more):
     program = Program(config, topology.devices(topology.parse("v5p:2x2x1")))
     compiled = program.lower_step().compile()
     shapes = {leaf.shape for leaf in jax.tree.leaves(program.state.params) if leaf.ndim == 2}
+    assert (num_slots, config.memory.value_dim) not in shapes
     parameters = {f"bf16[{a},{b}]" for shape in shapes for a, b in (shape, shape[::-1])}
     sent = [
         each.sent_bytes
@@ -62,8 +65,18 @@ def test_it_grows_with_the_batch_and_not_with_the_number_of_slots():
     assert memory_of_many.temp_size_in_bytes < 0.25 * table
 
 
+def test_the_measure_sees_a_table_that_is_gathered(monkeypatch):
+    """A control of the above: the same step, with lookups that take the table for whole."""
+    monkeypatch.setattr(
+        sparse, "table_layout", lambda: sharding.table_layout()._replace(slots=(), value=())
+    )
+    few, _ = exchanged(2**18, 16)
+    many, _ = exchanged(2**20, 16)
+    assert many - few > (2**20 - 2**18) * 512 * 2 / 2
+
+
 def test_the_measure_sees_a_table_that_is_exchanged():
-    """Its control: trained whole, a table's gradient is summed over the groups of chips."""
+    """Another: trained whole, a table's gradient is summed over the groups of chips."""
     whole = ["objective=pretrain", "mesh.memory=2"]
     few, _ = exchanged(2**18, 16, *whole)
     many, _ = exchanged(2**20, 16, *whole)

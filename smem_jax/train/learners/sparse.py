@@ -107,17 +107,14 @@ class SparseLearner:
             jax.random.fold_in(jax.random.key(self._seed), number),
         )
         self._warn_of_full_table()
-        marked = groups.at[self._selected].set(number, mode="drop")
-        self.state = self.state._replace(groups=marked)
+        self.state = self.state._replace(groups=_marked(groups, self._selected, number))
 
     def _warn_of_full_table(self) -> None:
         if not self._new_rows_only or self._has_warned:
             return
         assert self._selected is not None
-        left, top_t = (
-            int((self._selected < len(self.state.rows.values)).sum()),
-            self._settings.top_t,
-        )
+        top_t = self._settings.top_t
+        left = int((self._selected < len(self.state.rows.values)).sum())
         if left < top_t:
             self._has_warned = True
             warnings.warn(
@@ -263,6 +260,12 @@ def _select(
     if groups is not None:
         counts = counts[..., None] & (groups[reads.indices] == NO_GROUP)
     return steps.select(reads.indices, counts, ordinary, settings, key).slots
+
+
+@functools.partial(jax.jit, donate_argnames="groups")
+def _marked(groups: jax.Array, slots: jax.Array, number: int) -> jax.Array:
+    """The groups with a lesson's number at its slots, written in place."""
+    return groups.at[slots].set(number, mode="drop")
 
 
 def _reads(model: Transformer, block: int, batch: Batch) -> tuple[jax.Array, jax.Array, Reads]:

@@ -18,7 +18,7 @@ from flax import nnx
 
 from benchmarks import timing
 from benchmarks.step import integer, table
-from smem_jax.memory.layer import MemoryConfig
+from smem_jax.memory.config import MemoryConfig
 from smem_jax.models.config import ModelConfig
 from smem_jax.models.retrofit import retrofit
 from smem_jax.models.transformer import Transformer

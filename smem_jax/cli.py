@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from smem_jax import cli_experiments, cli_jobs
+from smem_jax import cli_experiments, cli_jobs, cli_patches
 from smem_jax.errors import InputError, print_error
 
 _BAD_INPUT, _INTERRUPTED = 2, 130
@@ -112,9 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_config(background)
 
-    ask = add("ask", _ask, "Ask a taught model; one line of answer for each question.")
-    add_workdir(ask, "of a finished `smem teach`")
-    ask.add_argument("words", nargs="*", metavar="QUESTION", help="or one a line on standard input")
+    cli_patches.add_commands(add)
 
     cli_experiments.add_commands(add, add_config, add_workdir)
 
@@ -168,18 +166,6 @@ def _background(args: argparse.Namespace) -> None:
         f"{args.output}: {found['num_documents']} documents; {found['share']:.1%} of the slots are "
         f"used, with a perplexity of {found['perplexity']:,.0f}"
     )
-
-
-def _ask(args: argparse.Namespace) -> None:
-    from smem_jax.evaluate.ask import ask
-
-    questions = args.words
-    if not questions and not sys.stdin.isatty():
-        questions = [line.strip() for line in sys.stdin if line.strip()]
-    if not questions:
-        raise InputError("no question given; smem ask --workdir DIR QUESTION")
-    for answer in ask(args.workdir, questions):
-        print(answer)
 
 
 def _command() -> str:

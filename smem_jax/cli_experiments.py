@@ -36,7 +36,9 @@ def add_commands(
     )
     sweep.add_argument("--overwrite", action="store_true", help="anew where a run has changed")
     sweep.add_argument(
-        "--keep-checkpoints", action="store_true", help="of finished runs; they take room"
+        "--keep-checkpoints",
+        action="store_true",
+        help="of finished runs, and their patches; both take room",
     )
     add_config(sweep)
 

@@ -82,18 +82,24 @@ def test_background_says_what_it_wrote(monkeypatch, config_file, capsys):
     assert out == "b.npz: 12 documents; 50.0% of the slots are used, with a perplexity of 1,234\n"
 
 
-def test_ask_answers_a_line_for_each_question(monkeypatch, capsys):
+@pytest.fixture
+def asked(monkeypatch):
+    """Answers questions in capitals, without a model; keeps what was restored."""
+    restored = []
+    monkeypatch.setattr(ask_module, "restore", lambda *given: restored.append(given))
     monkeypatch.setattr(
-        ask_module, "ask", lambda workdir, questions: [q.upper() for q in questions]
+        ask_module, "ask", lambda taught, questions, most: [q.upper() for q in questions]
     )
-    assert cli.main(["ask", "who?", "--workdir", "w", "where?"]) == 0
+    return restored
+
+
+def test_ask_answers_a_line_for_each_question(asked, capsys):
+    assert cli.main(["ask", "who?", "--workdir", "w", "where?", "--patch", "p"]) == 0
     assert capsys.readouterr().out == "WHO?\nWHERE?\n"
+    assert asked == [(Path("w"), [Path("p")], "")]
 
 
-def test_ask_reads_standard_input(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(
-        ask_module, "ask", lambda workdir, questions: [q.upper() for q in questions]
-    )
+def test_ask_reads_standard_input(asked, monkeypatch, capsys, tmp_path):
     lines = tmp_path / "lines"
     lines.write_text("who?\n\n where?\n")
     with lines.open() as file:
@@ -150,7 +156,13 @@ def test_interrupt_says_that_the_run_can_go_on(monkeypatch, config_file, capsys)
         ([], "the following arguments are required: COMMAND"),
         (["tech"], "invalid choice: 'tech'"),
         (["teach", "--workdir", "w"], "the following arguments are required: --config"),
-        (["ask", "who?"], "the following arguments are required: --workdir"),
+        (["ask", "who?"], "give --workdir DIR of a run or --patch FILE, or both"),
+        (["ask", "--workdir", "no", "who?"], "--workdir no holds no finished run"),
+        (["ask", "--patch", "no.safetensors", "who?"], "no.safetensors: no such patch file"),
+        (["ask", "--workdir", "w", "who?", "--top-p", "2"], "top_p=2.0 must be above 0"),
+        (["patch"], "give a command: smem patch save|info"),
+        (["patch", "info"], "the following arguments are required: FILE"),
+        (["patch", "save", "--workdir", "no", "--output", "o"], "no finished run"),
         (
             ["report", "--workdir", "w", "--verbose"],
             "unknown argument '--verbose'; see `smem report",
@@ -160,7 +172,6 @@ def test_interrupt_says_that_the_run_can_go_on(monkeypatch, config_file, capsys)
             "give --workdir DIR of a run, or",
         ),
         (["ask", "--workdir", "w", "--loud", "who?"], "unknown argument '--loud'"),
-        (["ask", "--workdir", "w"], "no question given"),
         (["teach", "--config", "no.py", "--workdir", "w"], "no.py: no such configuration file"),
     ],
 )

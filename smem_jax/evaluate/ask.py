@@ -1,47 +1,110 @@
-"""Answers of a taught model."""
+"""Questions to a taught model: single ones, or one after another with those before in mind."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from smem_jax import config as config_module
+import jax.numpy as jnp
+
+from smem_jax import patch as patches
 from smem_jax.data import wordings
 from smem_jax.errors import InputError
-from smem_jax.evaluate import generate
+from smem_jax.evaluate import generate, patched
+from smem_jax.evaluate.heard import heard
 from smem_jax.evaluate.measure import ASK_FRAME
-from smem_jax.models import pretrained
+from smem_jax.evaluate.streaming import Sampling, Streamer
 from smem_jax.models.retrofit import memory_layer
-from smem_jax.models.transformer import Transformer
-from smem_jax.settings import defaults
-from smem_jax.train import background, checkpoints, retrofitted
+from smem_jax.patch import directory
+
+_MAX_HISTORY = 8  # questions before, with their answers
 
 
-def restore(workdir: Path) -> tuple[Transformer, pretrained.Tokenizer, int]:
-    """The taught model of a finished run, its tokenizer, and how many tokens an answer may take.
+def restore(
+    workdir: Path | None = None, files: Sequence[Path] = (), model: str = ""
+) -> patched.Patched:
+    """The model of a work directory, with all that was applied to it, and patches from files.
 
-    Raises InputError where `workdir` holds no finished run, or the base model has changed since.
+    Raises InputError where `workdir` holds nothing that was learned or applied, for patches that do
+    not go together, and where the base model has changed since.
     """
-    path = workdir / "config.json"
-    if not path.is_file():
-        raise InputError(f"--workdir {workdir} holds no run; `smem teach` makes one")
-    config = config_module.from_json(path.read_text(), defaults())
-    learned = checkpoints.load_learned(workdir)
-    base = pretrained.load(config.model)
-    found = background.load(
-        workdir / "background.npz",
-        pretrained.fingerprint(base.tensors),
-        retrofitted.description(config),
-    )
-    model = retrofitted.build(base, config)
-    background.apply(found, model, config.memory.block)
-    checkpoints.put(memory_layer(model, config.memory.block), learned)
-    return model, base.tokenizer, config.evaluate.max_new_tokens
+    found = [] if workdir is None else directory.of(workdir)
+    if workdir is not None and not found:
+        raise InputError(f"--workdir {workdir} holds no finished run; `smem teach` makes one")
+    return patched.load([*found, *map(patches.load, files)], model)
 
 
-def ask(workdir: Path, questions: Sequence[str]) -> list[str]:
-    """What the model of a finished run answers to each question."""
+def ask(taught: patched.Patched, questions: Sequence[str], max_new_tokens: int = 24) -> list[str]:
+    """The likeliest answer to each question, all at once."""
     for question in questions:
-        if not question.strip():
-            raise InputError(f"question {question!r} is empty")
-    model, tokenizer, max_new_tokens = restore(workdir)
+        _check(question)
     prompts = wordings.prompts(questions, [ASK_FRAME])
-    return generate.answers(model, tokenizer, prompts, max_new_tokens)
+    return generate.answers(taught.model, taught.tokenizer, prompts, max_new_tokens)
+
+
+class Conversation:
+    """Questions one after another; each is put behind the last ones and their answers.
+
+    Args:
+      with_memory: else all rows count as zero, which is what the base model says where the memory
+        layer stands beside its feed-forward network.
+    """
+
+    def __init__(self, taught: patched.Patched, sampling: Sampling, with_memory: bool = True):
+        model, tokenizer = taught.model, taught.tokenizer
+        self._stops = frozenset(tokenizer.special_ids + tokenizer.ids_containing("\n"))
+        if with_memory:
+            self._streamer = Streamer(model, tokenizer)
+        else:
+            layer = memory_layer(model, taught.block)
+            table = layer.table
+            rows = table.values
+            table.values = rows.replace(jnp.zeros_like(rows[...]))  # type: ignore[assignment]
+            self._streamer = Streamer(model, tokenizer)
+            table.values = rows
+        self._sampling = sampling
+        self._history: list[str] = []
+
+    def answer(self, question: str) -> Iterator[str]:
+        """The answer in pieces; once all are taken, the next question is put behind it."""
+        _check(question)
+        asked = wordings.prompts([question], [ASK_FRAME])[0]
+        pieces: list[str] = []
+        for piece in self._streamer.stream(
+            "".join([*self._history, asked]), self._stops, self._sampling
+        ):
+            # The space between a prompt and its answer is no part of it.
+            piece = piece if pieces else piece.lstrip()
+            if piece:
+                pieces.append(piece)
+                yield piece
+        self._history.append(f"{asked} {''.join(pieces).strip()}\n")
+        del self._history[:-_MAX_HISTORY]
+
+    def prompt_of(self, question: str) -> str:
+        """What the model is given for a question that comes next."""
+        return "".join([*self._history, *wordings.prompts([question], [ASK_FRAME])])
+
+    def clear(self) -> None:
+        """Forgets the questions so far."""
+        self._history.clear()
+
+
+def _check(question: str) -> None:
+    if not question.strip():
+        raise InputError(f"question {question!r} is empty")
+
+
+def slots_table(taught: patched.Patched, text: str) -> str:
+    """What each token of a text reads of what was taught, as lines to print.
+
+    For each token: how many taught slots it reads, how many of them are heard, the two that weigh
+    most, and which lesson most of the heard ones belong to.
+    """
+    lines = [f"{'token':16} {'taught':>6} {'heard':>6}  {'slots (weight)':34} lesson"]
+    for token in heard(taught, text):
+        top = zip(token.slots[:2], token.weights[:2], strict=True)
+        slots = ", ".join(f"{slot} ({weight:.2f})" for slot, weight in top)
+        lines.append(
+            f"{token.token!r:16.16} {len(token.slots):6} {sum(token.open):6}  {slots:34} "
+            f"{token.lesson[:60]}".rstrip()
+        )
+    return "\n".join(lines)

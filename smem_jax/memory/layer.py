@@ -8,7 +8,6 @@ After 'Memory Layers at Scale' (arXiv 2412.09764) and its published code. For an
     y = (m * silu(x Wg + bg)) Wo + bo          'Memory+'; the gate and Wo may be left out
 """
 
-import dataclasses
 import functools
 import math
 from collections.abc import Mapping
@@ -22,80 +21,10 @@ from flax import nnx
 from smem_jax.errors import InputError
 from smem_jax.kernels.lookup import lookup
 from smem_jax.memory import product_keys
+from smem_jax.memory.config import MemoryConfig
 from smem_jax.memory.relevance import RelevanceGate
+from smem_jax.memory.tables import CompactTable, ValueTable
 from smem_jax.sharding import axes, table_layout
-
-_STORAGE = ("float32", "bfloat16")
-
-
-@dataclasses.dataclass(frozen=True)
-class MemoryConfig:
-    """Sizes and options of a memory layer.
-
-    Attributes:
-      input_dim: width of the hidden state that is read.
-      output_dim: width of the output.
-      num_slots: rows of the value table, a square: n * n for n sub-keys a half.
-      num_heads: independent searches, which share the values.
-      top_k: reads per head, at most n.
-      key_dim: width of a query of one head, even.
-      value_dim: width of a value row; `output_dim` when None. Only with `output_projection` may the
-        two differ.
-      gate: multiply the sum of rows by silu(x Wg + bg).
-      output_projection: apply Wo and bo at the end.
-      normalize_queries: scale each half of a query to length 1.
-      normalize_keys: scale each sub-key to length 1.
-      score_scale: factor of the scores before the softmax; with both normalised, 1 / temperature.
-      values_dtype: storage of the value table, 'float32' or 'bfloat16'; sums are in float32.
-    """
-
-    input_dim: int
-    output_dim: int
-    num_slots: int = 2**20
-    num_heads: int = 4
-    top_k: int = 32
-    key_dim: int = 512
-    value_dim: int | None = None
-    gate: bool = True
-    output_projection: bool = True
-    normalize_queries: bool = False
-    normalize_keys: bool = False
-    score_scale: float = 1.0
-    values_dtype: str = "float32"
-
-    def __post_init__(self):
-        root = math.isqrt(max(self.num_slots, 0))
-        if root < 1 or root * root != self.num_slots:
-            near = max(round(max(self.num_slots, 1) ** 0.5), 1) ** 2
-            raise InputError(f"num_slots={self.num_slots} must be a square number, such as {near}")
-        if not 1 <= self.top_k <= root:
-            raise InputError(
-                f"top_k={self.top_k} must be from 1 to {root}, the root of "
-                f"num_slots={self.num_slots}"
-            )
-        if self.key_dim < 2 or self.key_dim % 2:
-            raise InputError(f"key_dim={self.key_dim} must be even and at least 2")
-        if self.row_dim < 1:
-            raise InputError(f"value_dim={self.row_dim} must be at least 1")
-        if self.num_heads < 1:
-            raise InputError(f"num_heads={self.num_heads} must be at least 1")
-        if self.row_dim != self.output_dim and not self.output_projection:
-            raise InputError(
-                f"value_dim={self.value_dim} must be output_dim={self.output_dim} without an "
-                "output projection"
-            )
-        if self.values_dtype not in _STORAGE:
-            raise InputError(f"values_dtype={self.values_dtype!r} must be one of {_STORAGE}")
-
-    @property
-    def num_sub_keys(self) -> int:
-        """Sub-keys of one half of one head: the square root of `num_slots`."""
-        return math.isqrt(self.num_slots)
-
-    @property
-    def row_dim(self) -> int:
-        """Width of a value row."""
-        return self.output_dim if self.value_dim is None else self.value_dim
 
 
 class Reads(NamedTuple):
@@ -105,27 +34,18 @@ class Reads(NamedTuple):
     weights: jax.Array
 
 
-class ValueTable(nnx.Module):
-    """The rows of one or several memory layers: `values` [num_slots, row_dim].
-
-    Its axes are named 'slots' and 'value', for sharding rules to map to the axes of a mesh.
-    """
-
-    def __init__(self, config: MemoryConfig, *, rngs: nnx.Rngs):
-        shape = (config.num_slots, config.row_dim)
-        std = config.row_dim**-0.5
-        self.values = nnx.Param(
-            (std * jax.random.normal(rngs.params(), shape)).astype(config.values_dtype),
-            **axes("slots", "value"),
-        )
-
-
 class MemoryLayer(nnx.Module):
     """A memory layer over a value table of its own, or over one that other layers share."""
 
-    def __init__(self, config: MemoryConfig, *, table: ValueTable | None = None, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        config: MemoryConfig,
+        *,
+        table: ValueTable | CompactTable | None = None,
+        rngs: nnx.Rngs,
+    ):
         c = config
-        if table is not None and table.values.shape != (c.num_slots, c.row_dim):
+        if isinstance(table, ValueTable) and table.values.shape != (c.num_slots, c.row_dim):
             raise InputError(
                 f"the shared value table has shape {table.values.shape}; "
                 f"({c.num_slots}, {c.row_dim}) is right for this layer"
@@ -236,8 +156,8 @@ class MemoryLayer(nnx.Module):
         return self._look_up(indices, weights, x), history
 
     def _look_up(self, indices: jax.Array, weights: jax.Array, x: jax.Array) -> jax.Array:
-        values = self.table.values[...]
-        return self.write_out(lookup(values, indices, weights, layout=table_layout()), x)
+        values, places = self.table.values[...], self.table.places(indices)
+        return self.write_out(lookup(values, places, weights, layout=table_layout()), x)
 
     @classmethod
     def from_published(cls, arrays: Mapping[str, Any], config: MemoryConfig) -> "MemoryLayer":

@@ -9,11 +9,12 @@ half (see `smem_jax.memory.fit`).
 from collections.abc import Sequence
 from typing import Literal
 
-import jax.numpy as jnp
 from flax import nnx
 
 from smem_jax.errors import InputError
-from smem_jax.memory.layer import MemoryConfig, MemoryLayer
+from smem_jax.memory.config import MemoryConfig
+from smem_jax.memory.layer import MemoryLayer
+from smem_jax.memory.tables import CompactTable, ValueTable
 from smem_jax.models.transformer import Block, Transformer
 
 Placement = Literal["beside", "instead"]
@@ -40,6 +41,7 @@ def retrofit(
     *,
     placement: Placement = "beside",
     shared_values: bool = False,
+    table: CompactTable | None = None,
 ) -> None:
     """Adds an unfitted memory layer with zero values to each block of `blocks`, in place.
 
@@ -49,6 +51,7 @@ def retrofit(
       config: sizes of every layer; `input_dim` and `output_dim` must be the model's `embed_dim`.
       placement: 'beside' the feed-forward network or 'instead' of it.
       shared_values: one value table for all layers, or one each.
+      table: one for all layers in place of zeros.
 
     Raises:
       InputError: for a block that the model does not have or that is named twice.
@@ -59,11 +62,11 @@ def retrofit(
             f"{model.config.num_blocks - 1}, one at least"
         )
     check_blocks(blocks, model.config.num_blocks)
-    table = None
+    shared: ValueTable | CompactTable | None = table
     for number in blocks:
-        layer = MemoryLayer(config, table=table, rngs=nnx.Rngs(number))
-        layer.table.values[...] = jnp.zeros_like(layer.table.values[...])
-        table = layer.table if shared_values else None
+        own = ValueTable(config, rngs=None) if shared is None else shared
+        layer = MemoryLayer(config, table=own, rngs=nnx.Rngs(number))
+        shared = own if shared_values else table
         attach(model.blocks[number], layer, placement)
 
 

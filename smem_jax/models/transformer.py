@@ -5,6 +5,7 @@ sparse memory finetuning computes all below the memory layer once and never diff
 Weights are float32 [in, out]. Padding goes to the right: under a causal mask nothing real reads it.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from smem_jax.memory.layer import MemoryLayer
 from smem_jax.memory.relevance import NO_GROUP
 from smem_jax.models import rope
 from smem_jax.models.config import ModelConfig
+from smem_jax.models.tensor_names import tensor_name
 from smem_jax.sharding import axes, constrain, gathered
 
 
@@ -242,12 +244,11 @@ class Transformer(nnx.Module):
 
         Raises ValueError for a tensor that is missing or has the wrong shape.
         """
-        model = nnx.eval_shape(lambda: cls(config, rngs=nnx.Rngs(0)))
-        graph, state = nnx.split(model)
+        graph, state = nnx.split(cls._abstract(config))
         flat = nnx.to_flat_state(state)
         filled = []
         for path, variable in flat:
-            name, transpose = _tensor_name(path)
+            name, transpose = tensor_name(path)
             if name not in tensors:
                 raise ValueError(f"tensor {name!r} is missing from the checkpoint")
             tensor = np.asarray(tensors[name], dtype=np.float32)
@@ -259,6 +260,16 @@ class Transformer(nnx.Module):
                 )
             filled.append((path, variable.replace(jnp.asarray(tensor))))
         return nnx.merge(graph, nnx.from_flat_state(filled))
+
+    @classmethod
+    def _abstract(cls, config: ModelConfig) -> "Transformer":
+        """The model with shapes in place of arrays. To trace every block would take seconds."""
+        one_block = dataclasses.replace(config, num_blocks=1)
+        model = nnx.eval_shape(lambda: cls(one_block, rngs=nnx.Rngs(0)))
+        block = nnx.eval_shape(lambda: Block(config, rngs=nnx.Rngs(0)))
+        model.config = config
+        model.blocks = nnx.List([nnx.clone(block) for _ in range(config.num_blocks)])
+        return model
 
 
 def _run(block: Block, dtype: str, x, positions, segments) -> jax.Array:
@@ -298,27 +309,3 @@ def _norm(config: ModelConfig, rngs: nnx.Rngs) -> nnx.RMSNorm:
 def default_positions(x: jax.Array) -> jax.Array:
     """Positions 0, 1, ... for each row of [batch, seq, ...]: int32 [batch, seq]."""
     return jnp.broadcast_to(jnp.arange(x.shape[1], dtype=jnp.int32), x.shape[:2])
-
-
-_TENSOR_NAMES = {
-    ("embedding", "embedding"): "model.embed_tokens.weight",
-    ("norm", "scale"): "model.norm.weight",
-    ("head", "kernel"): "lm_head.weight",
-    ("attention_norm", "scale"): "input_layernorm.weight",
-    ("ffn_norm", "scale"): "post_attention_layernorm.weight",
-    ("attention", "query", "kernel"): "self_attn.q_proj.weight",
-    ("attention", "key", "kernel"): "self_attn.k_proj.weight",
-    ("attention", "value", "kernel"): "self_attn.v_proj.weight",
-    ("attention", "out", "kernel"): "self_attn.o_proj.weight",
-    ("ffn", "gate", "kernel"): "mlp.gate_proj.weight",
-    ("ffn", "up", "kernel"): "mlp.up_proj.weight",
-    ("ffn", "down", "kernel"): "mlp.down_proj.weight",
-}
-
-
-def _tensor_name(path: tuple) -> tuple[str, bool]:
-    """The Hugging Face name of a parameter, and whether it is stored transposed there."""
-    transpose = path[-1] == "kernel"
-    if path[0] == "blocks":
-        return f"model.layers.{path[1]}.{_TENSOR_NAMES[path[2:]]}", transpose
-    return _TENSOR_NAMES[path], transpose

@@ -6,7 +6,8 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from smem_jax.errors import InputError
-from smem_jax.memory.layer import MemoryConfig, MemoryLayer
+from smem_jax.memory.config import MemoryConfig
+from smem_jax.memory.layer import MemoryLayer
 from smem_jax.models.config import ModelConfig
 from smem_jax.models.retrofit import Placement, attach, check_blocks
 from smem_jax.models.transformer import Transformer

@@ -12,7 +12,8 @@ from ml_collections import ConfigDict
 from smem_jax.kernels import huge_pages
 from smem_jax.models.retrofit import memory_layer
 from smem_jax.models.transformer import Transformer
-from smem_jax.train.checkpoints import LearnedRows, TrainCheckpoints
+from smem_jax.patch.make import Learned
+from smem_jax.train.checkpoints import TrainCheckpoints
 from smem_jax.train.examples import Schedule
 from smem_jax.train.metrics import MetricsWriter
 from smem_jax.train.prepare import Prepared
@@ -33,8 +34,8 @@ def train(
     schedule: Schedule,
     config: ConfigDict,
     workdir: Path,
-) -> LearnedRows:
-    """Takes `config.train.steps` steps and returns the rows that changed.
+) -> Learned:
+    """Takes `config.train.steps` steps and returns what they added.
 
     Resumes from the latest checkpoint under `workdir`. A step depends on its number, the seed and
     the state alone, so a run that was cut off ends as it would have.
@@ -93,7 +94,9 @@ def train(
                 if (step + 1) % c.checkpoint_every == 0 and step + 1 < c.steps:
                     checkpoints.save(step + 1, state)
     changed = np.flatnonzero(np.asarray(state.changed))
-    return LearnedRows(prepared.working.slots[changed], np.asarray(state.values[changed]))
+    slots = prepared.working.slots[changed].astype(np.int32)
+    rows = np.asarray(state.values[changed]) - np.asarray(table[slots], np.float32)
+    return Learned(slots, np.asarray([0, len(slots)], np.int32), rows)
 
 
 def _inputs(

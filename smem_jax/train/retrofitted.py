@@ -8,7 +8,8 @@ from ml_collections import ConfigDict
 
 from smem_jax import slots
 from smem_jax.errors import InputError
-from smem_jax.memory.layer import MemoryConfig
+from smem_jax.memory.config import MemoryConfig
+from smem_jax.memory.tables import CompactTable
 from smem_jax.models.pretrained import Pretrained
 from smem_jax.models.retrofit import Placement, retrofit
 from smem_jax.models.transformer import Transformer
@@ -99,19 +100,28 @@ def build(base: Pretrained, config: ConfigDict) -> Transformer:
 
     Raises InputError for a block that the model does not have.
     """
-    if config.memory.key_dim > base.config.embed_dim:
-        raise InputError(
-            f"memory.key_dim={config.memory.key_dim} exceeds the model's width "
-            f"{base.config.embed_dim}"
-        )
     model = Transformer.from_tensors(base.config, base.tensors)
+    add_memory(model, config)
+    return model
+
+
+def add_memory(model: Transformer, config: ConfigDict, table: CompactTable | None = None) -> None:
+    """Adds an unfitted memory layer, of zero values or those of a `table`, in place.
+
+    Raises InputError for a block that the model does not have.
+    """
+    width = model.config.embed_dim
+    if config.memory.key_dim > width:
+        raise InputError(
+            f"memory.key_dim={config.memory.key_dim} exceeds the model's width {width}"
+        )
     retrofit(
         model,
         [config.memory.block],
-        memory_config(config, base.config.embed_dim),
+        memory_config(config, width),
         placement=config.memory.placement,
+        table=table,
     )
-    return model
 
 
 def description(config: ConfigDict) -> str:

@@ -11,16 +11,19 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from smem_jax import config as config_module
+from smem_jax import patch as patches
 from smem_jax.data.facts import Fact, read_facts
 from smem_jax.data.questions import Question, read_questions
 from smem_jax.data.text import read_text
 from smem_jax.data.wordings import check_frames
 from smem_jax.errors import InputError
 from smem_jax.evaluate.measure import Measured, Probe, is_correct, measure, probes
+from smem_jax.memory.layer import MemoryLayer
 from smem_jax.models import pretrained
 from smem_jax.models.retrofit import memory_layer
+from smem_jax.patch.make import Learned, make
 from smem_jax.train import background as backgrounds
-from smem_jax.train import checkpoints, retrofitted
+from smem_jax.train import retrofitted
 from smem_jax.train.clock import Clock
 from smem_jax.train.examples import Examples, Schedule, by_length, training_pairs
 from smem_jax.train.files import write_json
@@ -76,8 +79,9 @@ def teach(config: ConfigDict, workdir: Path, overwrite: bool = False) -> dict[st
     with clock("teach"):
         schedule = Schedule(data.examples, config.train.batch_size, config.seed)
         learned = train(model, prepared, schedule, config, workdir)
-        checkpoints.save_learned(workdir, learned)
-        checkpoints.put(layer, learned)
+        patch = _patch(config, learned, layer, fingerprint, data.facts, workdir)
+        patches.save(patch, workdir / patches.LEARNED)
+        patches.put(patch, layer)
     del prepared
     with clock("measure after"):
         after = _measure(config, model, base.tokenizer, data)
@@ -208,6 +212,26 @@ def _before(config, model, tokenizer, data: _Data, workdir: Path) -> Measured:
     found = _measure(config, model, tokenizer, data)
     write_json(path, found._asdict())
     return found
+
+
+def _patch(
+    config: ConfigDict,
+    learned: Learned,
+    layer: MemoryLayer,
+    fingerprint: str,
+    facts: Sequence[Fact],
+    workdir: Path,
+) -> patches.Patch:
+    return make(
+        learned,
+        layer,
+        name=patches.name_for(workdir),
+        base=config.model,
+        fingerprint=fingerprint,
+        memory=config.memory.to_dict(),
+        taught=[f"{fact.question} {fact.answer}" for fact in facts],
+        settings=config.train.to_dict(),
+    )
 
 
 def _write_answers(path: Path, asked: Sequence[Probe], before: Measured, after: Measured) -> None:

@@ -24,7 +24,7 @@ from smem_jax.evaluate import bootstrap
 from smem_jax.evaluate.held_out import Suite, figures, summarise
 from smem_jax.kernels import huge_pages
 from smem_jax.models.transformer import Transformer
-from smem_jax.train import files, learners, stream_inputs
+from smem_jax.train import files, learners, stream_inputs, stream_patch
 from smem_jax.train.background import Documents
 from smem_jax.train.checkpoints import TrainCheckpoints
 from smem_jax.train.clock import Clock
@@ -84,6 +84,7 @@ def run(config: ConfigDict, workdir: Path, overwrite: bool = False) -> dict[str,
         "fingerprint": inputs.fingerprint,
         "config": json.loads(config_module.to_json(config)),
     }
+    stream_patch.save(config, inputs, learner, summary, workdir)
     files.write_json(workdir / "summary.json", summary)
     return summary
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from smem_jax.errors import InputError
+from smem_jax.patch.directory import LEARNED
 from smem_jax.train import result_lines
 from smem_jax.train.sweep_runs import Run, portable, read_runs
 
@@ -175,7 +176,7 @@ def _made(item: Run, workdir: Path, run: Callable, base: Path) -> dict[str, Any]
 
 
 def _drop_checkpoints(workdir: Path) -> None:
-    for path in workdir.glob("checkpoint*"):
+    for path in (*workdir.glob("checkpoint*"), *workdir.glob(LEARNED)):
         if path.is_dir():
             shutil.rmtree(path)
         else:

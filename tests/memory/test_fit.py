@@ -8,8 +8,9 @@ from flax import nnx
 from scipy import stats
 
 from smem_jax.errors import InputError
+from smem_jax.memory.config import MemoryConfig
 from smem_jax.memory.fit import fit, slot_use, spherical_k_means
-from smem_jax.memory.layer import MemoryConfig, MemoryLayer
+from smem_jax.memory.layer import MemoryLayer
 from smem_jax.slots import access_counts
 
 _CONFIG = MemoryConfig(

@@ -15,7 +15,9 @@ import pytest
 from flax import nnx
 
 from smem_jax.errors import InputError
-from smem_jax.memory.layer import MemoryConfig, MemoryLayer, ValueTable
+from smem_jax.memory.config import MemoryConfig
+from smem_jax.memory.layer import MemoryLayer
+from smem_jax.memory.tables import ValueTable
 
 _FIXTURES = pathlib.Path(__file__).parents[1] / "fixtures"
 _SMALL = MemoryConfig(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from smem_jax.errors import InputError
 from smem_jax.evaluate import shared_prefix
-from smem_jax.memory.layer import MemoryConfig
+from smem_jax.memory.config import MemoryConfig
 from smem_jax.memory.relevance import NO_GROUP, Relevance, RelevanceGate, co_reads
 from smem_jax.models.config import ModelConfig
 from smem_jax.models.retrofit import memory_layer, retrofit

@@ -8,7 +8,7 @@ import tiny_llama
 from flax import nnx
 
 from smem_jax.errors import InputError
-from smem_jax.memory.layer import MemoryConfig
+from smem_jax.memory.config import MemoryConfig
 from smem_jax.models.lora import (
     TARGETS,
     LoRALinear,

@@ -6,7 +6,7 @@ import pytest
 from flax import nnx
 
 from smem_jax.errors import InputError
-from smem_jax.memory.layer import MemoryConfig
+from smem_jax.memory.config import MemoryConfig
 from smem_jax.models.config import ModelConfig
 from smem_jax.models.retrofit import memory_blocks, memory_layer, retrofit
 from smem_jax.models.transformer import Transformer, default_positions

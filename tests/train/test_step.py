@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from smem_jax.memory.layer import MemoryConfig
+from smem_jax.memory.config import MemoryConfig
 from smem_jax.models.config import ModelConfig
 from smem_jax.models.retrofit import retrofit
 from smem_jax.models.transformer import Transformer

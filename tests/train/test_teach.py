@@ -12,12 +12,13 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from smem_jax import config as config_module
+from smem_jax import patch
 from smem_jax.errors import InputError
 from smem_jax.evaluate.ask import ask, restore
 from smem_jax.models import pretrained
 from smem_jax.models.transformer import Transformer
 from smem_jax.settings import defaults
-from smem_jax.train import background, checkpoints, loop, retrofitted, run
+from smem_jax.train import background, loop, retrofitted, run
 
 
 @pytest.fixture(scope="module")
@@ -64,38 +65,39 @@ def test_every_array_but_the_selected_rows_is_bit_for_bit_as_before(config, fini
         retrofitted.description(config),
     )
     background.apply(found, untaught, 0)
-    before, after = _arrays(untaught), _arrays(restore(workdir)[0])
-    assert before.keys() == after.keys()
-    tables = [name for name in before if "'table'" in name]
-    assert len(tables) == 1
-    for name, array in before.items():
-        if name not in tables:
-            assert array.tobytes() == after[name].tobytes(), name
-    changed = np.flatnonzero((before[tables[0]] != after[tables[0]]).any(axis=1))
-    learned = checkpoints.load_learned(workdir)
-    assert set(changed) <= set(learned.slots)
+    before, after = _arrays(untaught), _arrays(restore(workdir).model)
+    others = [name for name in before if "'table'" not in name]
+    assert len(others) == len(before) - 1
+    for name in others:
+        assert before[name].tobytes() == after[name].tobytes(), name
+    learned = _learned(workdir)
     assert 0 < len(learned.slots) == summary["slots_updated"] <= 4 * 8
 
 
 def test_the_restored_model_has_the_logits_of_the_taught_one(
     config, finished, tmp_path, monkeypatch
 ):
-    taught = []
-    put = checkpoints.put
+    measured = []
+    real = run.measure
     monkeypatch.setattr(
-        checkpoints, "put", lambda layer, rows: (put(layer, rows), taught.append(rows))
+        run, "measure", lambda model, *rest: (measured.append(model), real(model, *rest))[1]
     )
     run.teach(config, tmp_path / "again")
-    model, _, _ = restore(tmp_path / "again")
-    values = model.blocks[0].memory.table.values[...]
     tokens = tiny_llama.tokens()
-    expected = np.asarray(model(tokens))
-    model.blocks[0].memory.table.values[...] = 0 * values
-    checkpoints.put(model.blocks[0].memory, taught[0])
-    np.testing.assert_array_equal(np.asarray(model(tokens)), expected)
+    restored = restore(tmp_path / "again").model
+    np.testing.assert_array_equal(np.asarray(restored(tokens)), np.asarray(measured[-1](tokens)))
     # The same configuration gives the same run.
-    for field, array in checkpoints.load_learned(finished[0])._asdict().items():
-        np.testing.assert_array_equal(array, getattr(taught[0], field))
+    again, before = _learned(tmp_path / "again"), _learned(finished[0])
+    assert again.identity == before.identity
+
+
+def _learned(workdir: Path) -> patch.Patch:
+    return patch.load(workdir / patch.LEARNED)
+
+
+def _rows(workdir: Path) -> np.ndarray:
+    found = _learned(workdir)
+    return found.rows.take(np.arange(len(found.slots)))
 
 
 def test_the_summary_and_the_files_of_a_run(config, finished):
@@ -130,18 +132,16 @@ def test_a_run_that_was_cut_off_ends_as_it_would_have(config, finished, tmp_path
     monkeypatch.setattr(loop, "train_step", real_step)
     summary = run.teach(config, tmp_path / "cut")
     assert summary["slots_updated"] == finished[1]["slots_updated"]
-    whole, resumed = (checkpoints.load_learned(d) for d in (finished[0], tmp_path / "cut"))
-    np.testing.assert_array_equal(whole.slots, resumed.slots)
-    np.testing.assert_array_equal(whole.values, resumed.values)
+    assert _learned(tmp_path / "cut").identity == _learned(finished[0]).identity
     lines = [json.loads(line)["step"] for line in (tmp_path / "cut" / "metrics.jsonl").open()]
     assert lines == [0, 1, 2, 3]
 
 
 def test_without_the_cache_of_the_prefix_the_same_is_learned(config, finished, tmp_path):
     run.teach(_changed(config, "train.cache_prefix", False), tmp_path / "run")
-    cached, anew = (checkpoints.load_learned(d) for d in (finished[0], tmp_path / "run"))
-    np.testing.assert_array_equal(cached.slots, anew.slots)
-    np.testing.assert_allclose(cached.values, anew.values, rtol=1e-3, atol=1e-4)
+    cached, anew = finished[0], tmp_path / "run"
+    np.testing.assert_array_equal(_learned(cached).slots, _learned(anew).slots)
+    np.testing.assert_allclose(_rows(cached), _rows(anew), rtol=1e-3, atol=1e-4)
 
 
 def test_all_read_slots_can_be_trained_with_momentum(config, tmp_path):
@@ -151,11 +151,12 @@ def test_all_read_slots_can_be_trained_with_momentum(config, tmp_path):
 
 
 def test_asking_gives_an_answer_to_each_question(finished):
-    assert len(ask(finished[0], ["Who has 3?", "and 5?"])) == 2
+    taught = restore(finished[0])
+    assert len(ask(taught, ["Who has 3?", "and 5?"])) == 2
     with pytest.raises(InputError, match="empty"):
-        ask(finished[0], [" "])
-    with pytest.raises(InputError, match="holds no run"):
-        ask(finished[0] / "nothing", ["Who?"])
+        ask(taught, [" "])
+    with pytest.raises(InputError, match="holds no finished run"):
+        restore(finished[0] / "nothing")
 
 
 def test_a_background_file_is_used_and_refused_for_another_memory(config, finished, tmp_path):
@@ -165,10 +166,7 @@ def test_a_background_file_is_used_and_refused_for_another_memory(config, finish
     np.testing.assert_array_equal(np.load(output)["document_frequency"], own["document_frequency"])
     with_file = _changed(config, "background.file", str(output))
     run.teach(with_file, tmp_path / "run")
-    np.testing.assert_array_equal(
-        checkpoints.load_learned(tmp_path / "run").values,
-        checkpoints.load_learned(finished[0]).values,
-    )
+    assert _learned(tmp_path / "run").identity == _learned(finished[0]).identity
     other = _changed(with_file, "memory.score_scale", 3.0)
     with pytest.raises(InputError, match="made for the memory layer"):
         run.teach(other, tmp_path / "other")

@@ -1,4 +1,4 @@
-"""The safetensors container, read with numpy.
+"""The safetensors container, read and written with numpy.
 
 The `safetensors` package has no bfloat16 for numpy and does not say how much of a short file is
 missing; the format is a length, a JSON header and raw bytes.
@@ -6,15 +6,32 @@ missing; the format is a length, a JSON header and raw bytes.
 
 import json
 import math
+import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import ml_dtypes
 import numpy as np
 
 from smem_jax.errors import InputError
 
 _LENGTH_BYTES = 8
-# bfloat16 is the upper half of a float32.
-_DTYPES = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+_MAX_HEADER_BYTES = 100_000_000  # that of the format
+_TOO_LARGE = 2**48
+_FLOATS = {"F32": "<f4", "F16": "<f2", "BF16": np.dtype(ml_dtypes.bfloat16)}
+_DTYPES = {
+    name: np.dtype(dtype)
+    for name, dtype in {**_FLOATS, "I32": "<i4", "I8": "i1", "U8": "u1"}.items()
+}
+_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+
+
+class Stored(NamedTuple):
+    """What a file holds: tensors as they are stored, mapped into memory, and its `metadata`."""
+
+    tensors: dict[str, np.ndarray]
+    metadata: dict[str, str]
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
@@ -22,6 +39,22 @@ def read(path: Path) -> dict[str, np.ndarray]:
 
     Raises InputError for a file that is cut short or damaged, and for a data type other than
     float32, float16 and bfloat16.
+    """
+    return {
+        name: np.asarray(tensor, np.float32)
+        for name, tensor in read_stored(path, dtypes=tuple(_FLOATS)).tensors.items()
+    }
+
+
+def read_stored(
+    path: Path,
+    *,
+    dtypes: tuple[str, ...] = tuple(_DTYPES),
+    max_header_bytes: int = _MAX_HEADER_BYTES,
+) -> Stored:
+    """The tensors and the metadata of a file; see `read`. Nothing is read that is not asked for.
+
+    Raises InputError also for a header of more than `max_header_bytes`.
     """
     size = path.stat().st_size
     if size < _LENGTH_BYTES:
@@ -32,34 +65,75 @@ def read(path: Path) -> dict[str, np.ndarray]:
         raise InputError(
             f"{path}: cut short: the header should end at byte {header_end}, the file has {size}"
         )
-    header = _header(path, raw[_LENGTH_BYTES:header_end].tobytes())
+    if header_end > max_header_bytes:
+        raise InputError(
+            f"{path}: the header has {header_end} bytes; {max_header_bytes} at most are right"
+        )
+    header, metadata = _header(path, raw[_LENGTH_BYTES:header_end].tobytes())
     expected = header_end + max((entry["data_offsets"][1] for entry in header.values()), default=0)
     if expected > size:
         raise InputError(f"{path}: cut short: expected {expected} bytes, got {size}")
-    return {name: _tensor(path, name, entry, raw[header_end:]) for name, entry in header.items()}
+    data = raw[header_end:]
+    tensors = {name: _tensor(path, name, entry, data, dtypes) for name, entry in header.items()}
+    return Stored(tensors, metadata)
 
 
-def _header(path: Path, text: bytes) -> dict[str, dict]:
+def write(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
+    """Writes a file, all of it or nothing.
+
+    Tensors are float32, float16, bfloat16, int32, int8 or uint8 (KeyError for any other).
+    """
+    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    end = 0
+    for name, tensor in tensors.items():
+        begin, end = end, end + tensor.nbytes
+        header[name] = {
+            "dtype": _NAMES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [begin, end],
+        }
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)  # so that the data are aligned
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(len(text).to_bytes(_LENGTH_BYTES, "little") + text)
+            for tensor in tensors.values():
+                file.write(np.ascontiguousarray(tensor).view(np.uint8).data)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _header(path: Path, text: bytes) -> tuple[dict[str, dict], dict[str, str]]:
     try:
         header = json.loads(text)
-        header.pop("__metadata__", None)
+        metadata = header.pop("__metadata__", {})
+        if not all(isinstance(value, str) for value in metadata.values()):
+            raise ValueError("metadata that are no text")
         for entry in header.values():
             begin, end = entry["data_offsets"]
-            if not 0 <= begin <= end or not all(isinstance(size, int) for size in entry["shape"]):
-                raise ValueError("bad offsets or shape")
+            sizes = [begin, end, *entry["shape"]]
+            if not all(type(size) is int and 0 <= size < _TOO_LARGE for size in sizes):
+                raise ValueError("bad sizes")
+            if begin > end:
+                raise ValueError("bad offsets")
             entry["dtype"]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path}: damaged: the safetensors header cannot be read") from error
-    return header
+    return header, metadata
 
 
-def _tensor(path: Path, name: str, entry: dict, data: np.ndarray) -> np.ndarray:
-    if entry["dtype"] not in _DTYPES:
+def _tensor(
+    path: Path, name: str, entry: dict, data: np.ndarray, dtypes: tuple[str, ...]
+) -> np.ndarray:
+    if entry["dtype"] not in dtypes:
         raise InputError(
-            f"{path}: tensor {name!r} is stored as {entry['dtype']}; "
-            f"{', '.join(_DTYPES)} are supported"
+            f"{path}: tensor {name!r} is stored as {entry['dtype']}; {', '.join(dtypes)} are "
+            "supported"
         )
-    dtype = np.dtype(_DTYPES[entry["dtype"]])
+    dtype = _DTYPES[entry["dtype"]]
     begin, end = entry["data_offsets"]
     expected = math.prod(entry["shape"]) * dtype.itemsize
     if end - begin != expected:
@@ -67,7 +141,4 @@ def _tensor(path: Path, name: str, entry: dict, data: np.ndarray) -> np.ndarray:
             f"{path}: damaged: tensor {name!r} of shape {tuple(entry['shape'])} needs {expected} "
             f"bytes, its place has {end - begin}"
         )
-    stored = data[begin:end].view(dtype).reshape(entry["shape"])
-    if entry["dtype"] == "BF16":
-        return (stored.astype(np.uint32) << 16).view(np.float32)
-    return np.asarray(stored, dtype=np.float32)
+    return data[begin:end].view(dtype).reshape(entry["shape"])

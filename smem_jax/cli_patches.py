@@ -1,0 +1,272 @@
+"""The commands of `smem` for what was taught: ask, and patch with its own commands."""
+
+import argparse
+import contextlib
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from smem_jax.errors import InputError
+
+_QUIT, _CLEAR = "/quit", "/clear"
+
+
+def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
+    """Adds the commands by means of `smem_jax.cli`."""
+    ask = add("ask", _ask, "Ask a taught model, or talk with it where no question is given.")
+    ask.add_argument(
+        "--workdir", type=Path, metavar="DIR", help="of a run, or that patches were applied to"
+    )
+    ask.add_argument(
+        "--patch", action="append", default=[], type=Path, metavar="FILE", help="may be given again"
+    )
+    ask.add_argument(
+        "--model", default="", metavar="MODEL", help="the base model, where it is elsewhere by now"
+    )
+    ask.add_argument(
+        "--without-memory", action="store_true", help="what it says without its memory, too"
+    )
+    ask.add_argument(
+        "--show-slots", action="store_true", help="which taught slots each token reads"
+    )
+    ask.add_argument("--max-tokens", type=int, default=48, metavar="N", help="of an answer; 48")
+    ask.add_argument(
+        "--temperature", type=float, default=0.0, metavar="T", help="0, the likeliest, if not given"
+    )
+    ask.add_argument("--top-p", type=float, default=1.0, metavar="P", help="of the probability")
+    ask.add_argument("--seed", type=int, default=0, metavar="N", help="of what is drawn at random")
+    ask.add_argument("words", nargs="*", metavar="QUESTION", help="or one a line on standard input")
+
+    patch = add("patch", _no_command, "What was learned, as a file: save, apply, revert, merge.")
+    commands = patch.add_subparsers(dest="patch_command", metavar="COMMAND")
+
+    def add_patch(name: str, run: Callable[[Any], None], text: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=text)
+        command.set_defaults(run=run)
+        command.add_argument("--debug", action="store_true", help="show tracebacks of errors")
+        return command
+
+    def add_file(command: argparse.ArgumentParser) -> None:
+        command.add_argument("file", type=Path, metavar="FILE", help="a patch")
+
+    def add_workdir(command: argparse.ArgumentParser) -> None:
+        command.add_argument(
+            "--workdir", type=Path, required=True, metavar="DIR", help="of a run, or a new one"
+        )
+
+    def add_output(command: argparse.ArgumentParser) -> None:
+        command.add_argument("--output", type=Path, required=True, metavar="FILE")
+        command.add_argument("--name", default="", help="of the patch; that of the file")
+        command.add_argument(
+            "--storage",
+            default="low_rank",
+            help="low_rank (the default; 4 bits of 16 directions a lesson), int8, bfloat16 or "
+            "float32",
+        )
+
+    save = add_patch("save", _save, "Write what a run learned to a small file.")
+    save.add_argument("--workdir", type=Path, required=True, metavar="DIR", help="of a run")
+    add_output(save)
+    save.add_argument("--rank", type=int, default=16, metavar="N", help="of low_rank; 16")
+    save.add_argument(
+        "--taught", default="texts", help="what to tell of it: texts (the default), hashes or none"
+    )
+    save.add_argument(
+        "--without-layout", action="store_true", help="leave out queries and sub-keys"
+    )
+    info = add_patch("info", _info, "Say what is in a patch.")
+    add_file(info)
+    info.add_argument("--json", action="store_true", help="all of it, as JSON")
+    verify = add_patch("verify", _verify, "Check a patch, and what it remembers of facts.")
+    add_file(verify)
+    verify.add_argument("--model", default="", metavar="MODEL", help="the base model, if elsewhere")
+    verify.add_argument("--facts", type=Path, metavar="FILE", help="JSON lines, to ask about")
+    apply = add_patch("apply", _apply, "Add a patch to a directory, for `smem ask --workdir`.")
+    add_file(apply)
+    add_workdir(apply)
+    revert = add_patch("revert", _revert, "Take an applied patch away again.")
+    revert.add_argument("name", metavar="NAME", help="of the patch")
+    add_workdir(revert)
+    diff = add_patch("diff", _diff, "Compare two patches.")
+    add_file(diff)
+    diff.add_argument("other", type=Path, metavar="OTHER", help="another patch")
+    merge = add_patch("merge", _merge, "Make one patch of several.")
+    merge.add_argument("files", type=Path, nargs="+", metavar="FILE", help="patches")
+    add_output(merge)
+    merge.add_argument(
+        "--rule",
+        default="first",
+        help="for slots that several claim: first (the default), last, sum or move",
+    )
+
+
+def _no_command(args: argparse.Namespace) -> None:
+    raise InputError("give a command: smem patch save|info|verify|apply|revert|diff|merge")
+
+
+def _ask(args: argparse.Namespace) -> None:
+    questions = args.words
+    is_talk = not questions and sys.stdin.isatty()
+    if not questions and not is_talk:
+        questions = [line.strip() for line in sys.stdin if line.strip()]
+    if args.workdir is None and not args.patch:
+        raise InputError("give --workdir DIR of a run or --patch FILE, or both")
+    if not questions and not is_talk:
+        raise InputError("no question given; smem ask --workdir DIR QUESTION")
+    _keep_compiled_programs()
+    from smem_jax.evaluate import ask
+    from smem_jax.evaluate.streaming import Sampling
+
+    sampling = Sampling(args.temperature, args.top_p, args.seed, args.max_tokens)
+    sampling.check()
+    taught = ask.restore(args.workdir, args.patch, args.model)
+    if len(questions) > 1 and not (args.temperature or args.show_slots or args.without_memory):
+        for answer in ask.ask(taught, questions, args.max_tokens):
+            print(answer)
+        return
+    with_memory = ask.Conversation(taught, sampling)
+    voices = {"with memory: ": with_memory}
+    if args.without_memory:
+        voices["without: "] = ask.Conversation(taught, sampling, with_memory=False)
+    if is_talk:
+        print(f"{_CLEAR} forgets what was said so far, {_QUIT} ends")
+        questions = _typed(voices)
+    for question in questions:
+        prompt = with_memory.prompt_of(question)
+        for voice, conversation in voices.items():
+            if len(voices) > 1:
+                print(voice, end="")
+            for piece in conversation.answer(question):
+                print(piece, end="", flush=True)
+            print()
+        if args.show_slots:
+            print(ask.slots_table(taught, prompt))
+        if not is_talk:
+            for conversation in voices.values():
+                conversation.clear()
+
+
+def _typed(voices: dict[str, Any]) -> Any:
+    """Questions from the terminal, until the end."""
+    with contextlib.suppress(ImportError):
+        import readline  # noqa: F401  # the keys that move in a line and call back earlier ones
+    while True:
+        try:
+            question = input("> ").strip()
+        except EOFError:
+            print()
+            return
+        if question == _QUIT:
+            return
+        if question == _CLEAR:
+            for conversation in voices.values():
+                conversation.clear()
+        elif question:
+            yield question
+
+
+def _keep_compiled_programs() -> None:
+    """Has JAX keep what it compiles, unless it is told where or not to already."""
+    import jax
+
+    from smem_jax.compile.kept import directory
+
+    if jax.config.values["jax_compilation_cache_dir"] is None:
+        jax.config.update("jax_compilation_cache_dir", str(directory()))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def _save(args: argparse.Namespace) -> None:
+    from smem_jax import patch as patches
+
+    learned = args.workdir / patches.LEARNED
+    if not learned.is_file():
+        raise InputError(f"--workdir {args.workdir} holds no finished run ({learned.name} is none)")
+    patch = patches.restored(
+        patches.load(learned),
+        storage=args.storage,
+        rank=args.rank,
+        name=args.name or patches.name_for(args.output),
+        taught=args.taught,
+        layout=not args.without_layout,
+    )
+    _write(patch, args.output)
+
+
+def _write(patch: Any, output: Path) -> None:
+    from smem_jax import patch as patches
+
+    if output.is_dir():
+        raise InputError(f"--output {output} is a directory; the name of a file is right")
+    patches.save(patch, output)
+    size = output.stat().st_size
+    print(
+        f"{output}: {len(patch.slots):,} rows of {patch.num_lessons:,} lessons, {size / 1e6:.2f} MB"
+    )
+
+
+def _info(args: argparse.Namespace) -> None:
+    from smem_jax import patch as patches
+
+    found = patches.summary(patches.load(args.file))
+    if args.json:
+        print(json.dumps(found, indent=2))
+        return
+    taught = found.pop("taught")
+    for name, value in found.items():
+        print(f"{name:20} {value if isinstance(value, str) else json.dumps(value)}")
+    print(f"{'taught':20} {len(taught) if taught else 'not told'}")
+    for text in (taught or ())[:10]:
+        print(f"  {text[:100]}")
+    if taught and len(taught) > 10:
+        print(f"  ... and {len(taught) - 10} more; --json has all")
+
+
+def _verify(args: argparse.Namespace) -> None:
+    from smem_jax import patch as patches
+    from smem_jax.evaluate import patched
+
+    patch = patches.load(args.file)
+    taught = patched.load([patch], args.model)
+    print(f"{args.file}: whole, and for this base model")
+    if args.facts:
+        from smem_jax.data.facts import read_facts
+
+        for kind, (right, asked) in patched.recall_of(taught, read_facts(args.facts)).items():
+            print(f"{kind:10} {right} of {asked} right, {right / asked:.1%}")
+
+
+def _apply(args: argparse.Namespace) -> None:
+    from smem_jax.patch import directory
+
+    patch = directory.apply(args.file, args.workdir)
+    print(f"{args.workdir}: {patch.about.name} is applied, {len(patch.slots):,} rows")
+
+
+def _revert(args: argparse.Namespace) -> None:
+    from smem_jax.patch import directory
+
+    directory.revert(args.name, args.workdir)
+    print(f"{args.workdir}: {args.name} is taken away")
+
+
+def _diff(args: argparse.Namespace) -> None:
+    from smem_jax import patch as patches
+
+    print(json.dumps(patches.diff(patches.load(args.file), patches.load(args.other)), indent=2))
+
+
+def _merge(args: argparse.Namespace) -> None:
+    from smem_jax import patch as patches
+
+    name = args.name or patches.name_for(args.output)
+    given = [patches.load(path) for path in args.files]
+    found = patches.merge(given, args.rule, name=name, storage=args.storage)
+    claims = sum(len(patch.slots) for patch in given)
+    print(
+        f"{len(found.contested):,} of {claims:,} claims are on slots that another patch has: "
+        f"{args.rule}"
+    )
+    _write(found.patch, args.output)

@@ -1,0 +1,102 @@
+"""Models that patches were put on."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from smem_jax import config as config_module
+from smem_jax import patch as patches
+from smem_jax.data.facts import Fact
+from smem_jax.data.rewording import reword
+from smem_jax.errors import InputError
+from smem_jax.evaluate import measure
+from smem_jax.evaluate.recall import Prompts
+from smem_jax.memory.relevance import NO_GROUP, RelevanceGate
+from smem_jax.memory.tables import CompactTable
+from smem_jax.models import pretrained
+from smem_jax.models.retrofit import memory_layer
+from smem_jax.models.transformer import Transformer
+from smem_jax.settings import defaults
+from smem_jax.train import retrofitted
+
+_REWORDINGS = 2  # of a fact that has no held-out wordings of its own
+
+
+class Patched(NamedTuple):
+    """A base model with patches.
+
+    Attributes:
+      model: its memory layer has the rows that patches give it, and no other.
+      block: that has the memory layer.
+      lessons: of each group of rows, what it was taught, where patches tell.
+    """
+
+    model: Transformer
+    tokenizer: pretrained.Tokenizer
+    block: int
+    lessons: tuple[str, ...]
+
+
+def load(given: Sequence[patches.Patch], model: str = "") -> Patched:
+    """The base model with all `given` patches on it.
+
+    Args:
+      model: where to read the base model; '' for the place that the first patch names.
+
+    Raises InputError where there is no patch, one is for another base model or has other queries
+    and sub-keys, and where none of them has those with it.
+    """
+    if not given:
+        raise InputError("no patch is given; one at least is needed")
+    about = given[0].about
+    layout = next((patch.layout for patch in given if patch.layout is not None), None)
+    if layout is None:
+        raise InputError(
+            f"patch {about.name!r} was saved without queries and sub-keys, and no other patch has "
+            "them either"
+        )
+    config = config_module.from_json(
+        json.dumps({"model": model or about.base, "memory": about.memory}), defaults()
+    )
+    base = pretrained.load(config.model)
+    fingerprint = pretrained.fingerprint(base.tensors)
+    for patch in given:
+        patches.check_fits(patch, fingerprint, layout.fingerprint())
+    taught = Transformer.from_tensors(base.config, base.tensors)
+    base.tensors.clear()
+    sums = patches.combined(given)
+    sizes = retrofitted.memory_config(config, base.config.embed_dim)
+    retrofitted.add_memory(taught, config, CompactTable(sizes, sums.slots, sums.rows))
+    layer = memory_layer(taught, config.memory.block)
+    layout.put(layer)
+    if sums.relevance is not None:
+        groups = np.full(sizes.num_slots, NO_GROUP, np.int32)
+        groups[sums.slots] = sums.groups
+        layer.relevance = nnx.data(RelevanceGate(jnp.asarray(groups), sums.relevance))
+    return Patched(taught, base.tokenizer, config.memory.block, sums.lessons)
+
+
+def recall_of(taught: Patched, facts: Sequence[Fact]) -> dict[str, tuple[int, int]]:
+    """How many prompts about facts are answered right, of how many, by the kind of prompt.
+
+    Those of `measure.probes` without held-out frames; a fact without held-out questions is asked in
+    wordings that rules make of its own (`smem_jax.data.rewording`).
+    """
+
+    def whole(fact: Fact) -> Fact:
+        made = reword(fact.question, 0).held_out[:_REWORDINGS]
+        return fact if fact.held_out else dataclasses.replace(fact, held_out=made)
+
+    asked = measure.probes([whole(fact) for fact in facts], ())
+    prompts = [probe.prompt for probe in asked]
+    right = Prompts(taught.tokenizer, prompts, [p.fact.answer for p in asked]).measure(taught.model)
+    found: dict[str, tuple[int, int]] = {}
+    for probe, is_right in zip(asked, right.right, strict=True):
+        before, total = found.get(probe.kind, (0, 0))
+        found[probe.kind] = before + int(is_right), total + 1
+    return found

@@ -1,0 +1,130 @@
+"""Patches as files: safetensors, with a checksum over everything that is in them."""
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from smem_jax.errors import InputError
+from smem_jax.memory.relevance import Relevance
+from smem_jax.models.pretrained import safetensors_file
+from smem_jax.patch import storage
+from smem_jax.patch.patch import About, Layout, Patch
+
+_FORMAT, _VERSION = "smem_jax.patch", "1"
+_MAX_HEADER_BYTES = 2**24
+_ROWS = "rows."  # before the names of the arrays of rows
+_MAX_SLOTS = 2**31 - 1
+
+
+def save(patch: Patch, path: Path) -> None:
+    """Writes a patch, all of it or nothing."""
+    tensors = {"slots": patch.slots.astype(np.int32), "starts": patch.starts.astype(np.int32)}
+    tensors |= {f"{_ROWS}{name}": array for name, array in patch.rows.arrays.items()}
+    if patch.layout is not None:
+        tensors |= patch.layout._asdict()
+    about = json.dumps(dataclasses.asdict(patch.about), sort_keys=True)
+    safetensors_file.write(
+        path,
+        tensors,
+        {
+            "format": _FORMAT,
+            "version": _VERSION,
+            "about": about,
+            "sha256": _checksum(tensors, about),
+        },
+    )
+
+
+def load(path: Path) -> Patch:
+    """Reads what `save` wrote; rows stay on disk until they are asked for.
+
+    Raises InputError, naming the file, for one that is missing, cut short, damaged, of another
+    version or no patch, that has a slot out of range or twice, or a number that is not finite.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such patch file")
+    found = safetensors_file.read_stored(path, max_header_bytes=_MAX_HEADER_BYTES)
+    if found.metadata.get("format") != _FORMAT:
+        raise InputError(f"{path}: not a memory patch; `smem patch save` writes one")
+    version = found.metadata.get("version")
+    if version != _VERSION:
+        raise InputError(f"{path}: a patch of version {version!r}; {_VERSION!r} can be read")
+    text = found.metadata.get("about", "")
+    if found.metadata.get("sha256") != _checksum(found.tensors, text):
+        raise InputError(f"{path}: damaged: its contents are not those of its checksum")
+    try:
+        return _patch(found.tensors, _about(text))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def _patch(tensors: dict[str, np.ndarray], about: About) -> Patch:
+    tensors = dict(tensors)
+    for name, tensor in tensors.items():
+        if np.issubdtype(tensor.dtype, np.integer):
+            continue
+        if not np.isfinite(tensor.astype(np.float32)).all():
+            raise InputError(f"{name} has NaN or infinity in it")
+    parts = [tensors.pop(name, None) for name in Layout._fields]
+    whole = [part for part in parts if part is not None]
+    layout = Layout(*whole) if len(whole) == len(parts) else None
+    try:
+        slots, starts = (_integers(tensors.pop(name)) for name in ("slots", "starts"))
+    except KeyError as error:
+        raise InputError(f"{error} are missing") from error
+    if starts.ndim != 1 or not len(starts) or (starts < 0).any() or (np.diff(starts) < 0).any():
+        raise InputError("the lessons' starts do not ascend")
+    rows = storage.from_arrays({n.removeprefix(_ROWS): a for n, a in tensors.items()}, starts)
+    return Patch(about, slots, starts, rows, layout)
+
+
+def _integers(array: np.ndarray) -> np.ndarray:
+    if array.dtype != np.int32:
+        raise InputError(f"slots and starts must be int32, not {array.dtype}")
+    return np.array(array)
+
+
+def _about(text: str) -> About:
+    try:
+        fields: dict[str, Any] = json.loads(text)
+        relevance, taught = fields.pop("relevance"), fields.pop("taught")
+        about = About(
+            **fields,
+            relevance=None if relevance is None else Relevance(**relevance),
+            taught=None if taught is None else tuple(taught),
+        )
+        num_slots = about.num_slots
+    except InputError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"what it says of itself cannot be read ({error})") from error
+    if type(num_slots) is not int or not 1 <= num_slots <= _MAX_SLOTS:
+        raise InputError(f"memory.num_slots={num_slots!r} must be from 1 to {_MAX_SLOTS}")
+    return about
+
+
+def _checksum(tensors: dict[str, np.ndarray], about: str) -> str:
+    digest = hashlib.sha256(about.encode())
+    for name in sorted(tensors):
+        array = tensors[name]
+        digest.update(f"{name} {array.dtype.name} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def summary(patch: Patch) -> dict[str, Any]:
+    """What a patch holds and says of itself, for JSON."""
+    num_rows, value_dim = patch.rows.shape()
+    arrays = patch.rows.arrays
+    return {
+        **dataclasses.asdict(patch.about),
+        "rows": num_rows,
+        "width": value_dim,
+        "lessons": patch.num_lessons,
+        "storage": {name: f"{a.dtype.name} {list(a.shape)}" for name, a in arrays.items()},
+        "has_layout": patch.layout is not None,
+    }

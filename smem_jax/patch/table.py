@@ -1,0 +1,258 @@
+"""Patches on a value table: put on and taken off again, bit for bit.
+
+A row is what the table had, plus what each patch adds, in an order of the patches that their
+contents give. So it depends on which patches are on, and not on when they came: patches may be
+applied in any order and taken off in any other, and a table without them is the one before.
+"""
+
+from collections.abc import Collection, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from smem_jax.errors import InputError
+from smem_jax.memory.layer import MemoryLayer
+from smem_jax.memory.relevance import NO_GROUP, Relevance
+from smem_jax.patch.patch import Patch
+
+_ROWS_AT_A_TIME = 2048  # decoded, so that little is held beside the table
+
+
+class _Applied:
+    """A patch with the number of its first group, and a way to find slots in it."""
+
+    def __init__(self, patch: Patch, first_group: int):
+        self.patch = patch
+        self.first_group = first_group
+        self._order = np.argsort(patch.slots, kind="stable")
+        self._sorted = patch.slots[self._order]
+        self._lessons = patch.lesson_of_rows()
+
+    def places(self, slots: np.ndarray) -> np.ndarray:
+        """Where slots stand in the patch, int [n]; -1 for one that it has not."""
+        if not len(self._sorted):
+            return np.full(len(slots), -1)
+        near = np.minimum(np.searchsorted(self._sorted, slots), len(self._sorted) - 1)
+        return np.where(self._sorted[near] == slots, self._order[near], -1)
+
+    def groups(self, places: np.ndarray) -> np.ndarray:
+        """The groups of rows at `places`, int32, or `NO_GROUP`."""
+        if self.patch.about.relevance is None:
+            return np.full(len(places), NO_GROUP, np.int32)
+        return self._lessons[places] + np.int32(self.first_group)
+
+
+def _sums(
+    slots: np.ndarray, base: np.ndarray, applied: Sequence[_Applied]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows float32 [n, value_dim] and groups int32 [n] of slots, `base` changed in place."""
+    groups = np.full(len(slots), NO_GROUP, np.int32)
+    for one in applied:
+        places = one.places(slots)
+        there = np.flatnonzero(places >= 0)
+        if there.size:
+            base[there] += one.patch.rows.take(places[there])
+            groups[there] = one.groups(places[there])
+    return base, groups
+
+
+class Combined(NamedTuple):
+    """What several patches add to a table of zeros.
+
+    Attributes:
+      slots: int32 [num_rows], each once.
+      rows: float32 [num_rows, value_dim].
+      groups: int32 [num_rows], which lesson trained each row, or `NO_GROUP`.
+      relevance: of the gate, None where no patch has one.
+      lessons: what each group was taught, or the patch and the number of the lesson in it.
+    """
+
+    slots: np.ndarray
+    rows: np.ndarray
+    groups: np.ndarray
+    relevance: Relevance | None
+    lessons: tuple[str, ...]
+
+
+def combined(patches: Collection[Patch]) -> Combined:
+    """The sum of patches; InputError where two have different gates or one comes twice."""
+    ordered = _ordered({str(n): _Applied(patch, 0) for n, patch in enumerate(patches)}.values())
+    relevance = None
+    for number, one in enumerate(ordered):
+        relevance = _common(relevance, one.patch)
+        one.first_group = sum(before.patch.num_lessons for before in ordered[:number])
+        if number and one.patch.identity == ordered[number - 1].patch.identity:
+            raise InputError(f"patch {one.patch.about.name!r} is given twice")
+    claims = np.concatenate([one.patch.slots for one in ordered])
+    _, first_claims = np.unique(claims, return_index=True)
+    slots = claims[np.sort(first_claims)]
+    places = np.zeros(ordered[0].patch.about.num_slots, np.int32)
+    places[slots] = np.arange(len(slots))
+    rows = ordered[0].patch.rows.take(np.arange(len(ordered[0].patch.slots)))
+    if len(slots) > len(rows):
+        rows = np.pad(rows, ((0, len(slots) - len(rows)), (0, 0)))
+    groups = np.full(len(slots), NO_GROUP, np.int32)
+    for number, one in enumerate(ordered):
+        there = places[one.patch.slots]
+        own = np.arange(len(there))
+        groups[there] = one.groups(own)
+        for part in _parts(own) if number else ():
+            rows[there[part]] += one.patch.rows.take(part)
+    lessons = [lesson for one in ordered for lesson in one.patch.lessons()]
+    return Combined(slots, rows, groups, relevance, tuple(lessons))
+
+
+class PatchedTable:
+    """A value table and the patches that are on it.
+
+    Args:
+      values: [num_slots, value_dim], float32 or bfloat16. Given away: every `apply` and `revert`
+        overwrites it where that is possible.
+
+    Attributes:
+      values: the table as it is now.
+      groups: int32 [num_slots], which lesson trained each row last, or `NO_GROUP`.
+    """
+
+    def __init__(self, values: jax.Array):
+        self.values = values
+        self.groups = jnp.full(len(values), NO_GROUP, jnp.int32)
+        self._applied: dict[str, _Applied] = {}
+        self._next_group = 0
+        # Rows of the table without patches that are not zero, where a patch is.
+        self._kept: dict[int, np.ndarray] = {}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the patches on it."""
+        return tuple(self._applied)
+
+    @property
+    def relevance(self) -> Relevance | None:
+        """Threshold and window of the gate; None where no patch has one."""
+        found = None
+        for one in self._applied.values():
+            found = _common(found, one.patch)
+        return found
+
+    def apply(self, patch: Patch) -> None:
+        """Puts a patch on.
+
+        Raises InputError, and changes nothing, for a patch that is on it, a name that another one
+        has, another number or width of rows, and another gate than that of the patches on it.
+        """
+        name, shape = patch.about.name, (patch.about.num_slots, patch.rows.shape()[1])
+        if name in self._applied:
+            raise InputError(f"a patch named {name!r} is applied already")
+        if shape != self.values.shape:
+            raise InputError(
+                f"patch {name!r} is for {shape[0]} rows of width {shape[1]}; the table has "
+                f"{self.values.shape[0]} of width {self.values.shape[1]}"
+            )
+        identity = patch.identity
+        for one in self._applied.values():
+            if one.patch.identity == identity:
+                raise InputError(f"patch {name!r} is applied already, as {one.patch.about.name!r}")
+        _common(self.relevance, patch)
+        self._keep(patch.slots)
+        self._applied[name] = _Applied(patch, self._next_group)
+        self._next_group += patch.num_lessons
+        self._rewrite(patch.slots)
+
+    def revert(self, name: str) -> None:
+        """Takes a patch off; InputError where none of that name is on."""
+        if name not in self._applied:
+            on = ", ".join(self._applied) or "none"
+            raise InputError(f"no patch named {name!r} is applied; these are: {on}")
+        slots = self._applied.pop(name).patch.slots
+        self._rewrite(slots)
+        if self._kept:
+            for slot in slots[self._free(slots)].tolist():
+                self._kept.pop(slot, None)
+
+    def _free(self, slots: np.ndarray) -> np.ndarray:
+        """Whether no patch has each slot, bool [n]."""
+        is_free = np.ones(len(slots), bool)
+        for one in self._applied.values():
+            is_free &= one.places(slots) < 0
+        return is_free
+
+    def _keep(self, slots: np.ndarray) -> None:
+        """Keeps rows that no patch has changed, unless they are zero."""
+        free = slots[self._free(slots)]
+        for part in _parts(free):
+            rows = np.asarray(_rows_at(self.values, _padded(part)))[: len(part)]
+            # A zero with a sign is to come back with it.
+            for place in np.flatnonzero((rows.view(np.uint32) != 0).any(axis=1)):
+                self._kept[int(part[place])] = rows[place].copy()
+
+    def _rewrite(self, slots: np.ndarray) -> None:
+        applied = _ordered(self._applied.values())
+        for part in _parts(slots):
+            base = np.zeros((_ROWS_AT_A_TIME, self.values.shape[1]), np.float32)
+            for place, slot in enumerate(part.tolist() if self._kept else ()):
+                if slot in self._kept:
+                    base[place] = self._kept[slot]
+            rows, groups = _sums(_padded(part), base, applied)
+            self.values, self.groups = _written(
+                self.values, self.groups, _padded(part), rows, groups
+            )
+
+
+def put(patch: Patch, layer: MemoryLayer) -> None:
+    """Adds the rows of a patch to the table of a memory layer, in place, for good."""
+    table: Any = layer.table
+    patched = PatchedTable(table.values[...])
+    patched.apply(patch)
+    table.values = table.values.replace(patched.values)
+
+
+def _common(relevance: Relevance | None, patch: Patch) -> Relevance | None:
+    """The gate of some patches and of another one; InputError where they are two."""
+    own = patch.about.relevance
+    if None not in (relevance, own) and relevance != own:
+        raise InputError(
+            f"patch {patch.about.name!r} has the relevance gate {own}, another one {relevance}"
+        )
+    return own or relevance
+
+
+def _ordered(applied: Collection[_Applied]) -> list[_Applied]:
+    return sorted(applied, key=lambda one: one.patch.identity)
+
+
+def _parts(slots: np.ndarray) -> list[np.ndarray]:
+    return [slots[i : i + _ROWS_AT_A_TIME] for i in range(0, len(slots), _ROWS_AT_A_TIME)]
+
+
+def _padded(slots: np.ndarray) -> np.ndarray:
+    """Slots int32 [_ROWS_AT_A_TIME], padded with one that no table has."""
+    padded = np.full(_ROWS_AT_A_TIME, np.iinfo(np.int32).max, np.int32)
+    padded[: len(slots)] = slots
+    return padded
+
+
+@jax.jit
+def _rows_at(values: jax.Array, slots: jax.Array) -> jax.Array:
+    return values.at[slots].get(mode="fill", fill_value=0).astype(jnp.float32)
+
+
+@partial(jax.jit, donate_argnames=("values", "groups"))
+def _written(
+    values: jax.Array, groups: jax.Array, slots: jax.Array, rows: jax.Array, row_groups: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """The table and the groups with rows float32 and groups at `slots`; others are dropped.
+
+    As bits, since XLA for CPUs would scatter a bfloat16 table by way of a float32 copy.
+    """
+    bits = jnp.uint32 if values.dtype.itemsize == 4 else jnp.uint16
+    raw = jax.lax.bitcast_convert_type(values, bits)
+    new = jax.lax.bitcast_convert_type(rows.astype(values.dtype), bits)
+    raw = raw.at[slots].set(new, mode="drop")
+    return (
+        jax.lax.bitcast_convert_type(raw, values.dtype),
+        groups.at[slots].set(row_groups, mode="drop"),
+    )

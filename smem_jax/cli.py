@@ -81,10 +81,10 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--debug", action="store_true", help="show tracebacks of errors")
         return command
 
-    def add_config(command: argparse.ArgumentParser) -> None:
+    def add_config(command: argparse.ArgumentParser, required: bool = True) -> None:
         command.add_argument(
             "--config",
-            required=True,
+            required=required,
             type=Path,
             metavar="FILE",
             help="such as configs/quickstart.py",
@@ -102,7 +102,17 @@ def _parser() -> argparse.ArgumentParser:
     teach = add("teach", _teach, "Teach facts to a model, and measure what it learned and lost.")
     add_workdir(teach, "where all results go; an unfinished run in it is resumed")
     teach.add_argument("--overwrite", action="store_true", help="drop what the directory holds")
-    add_config(teach)
+    teach.add_argument(
+        "--fact",
+        nargs=2,
+        action="append",
+        metavar=("QUESTION", "ANSWER"),
+        help="in place of --config: add this to what the directory knows; may be given again",
+    )
+    teach.add_argument(
+        "--model", default="", metavar="MODEL", help="to teach --fact; SmolLM2 if not given"
+    )
+    add_config(teach, required=False)
 
     cli_jobs.add_commands(add, add_config, add_workdir)
 
@@ -145,6 +155,12 @@ def _config(args: argparse.Namespace) -> Any:
 
 
 def _teach(args: argparse.Namespace) -> None:
+    if args.fact:
+        cli_patches.teach_facts(args)
+        print(f'Ask it: {_command()} ask --workdir {shlex.quote(str(args.workdir))} "..."')
+        return
+    if args.config is None:
+        raise InputError("give --config FILE of a job, or --fact QUESTION ANSWER")
     config = _config(args)  # a mistake in it is said before anything heavy is imported
     from smem_jax import report
     from smem_jax.train import run

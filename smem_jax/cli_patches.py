@@ -106,6 +106,27 @@ def _no_command(args: argparse.Namespace) -> None:
     raise InputError("give a command: smem patch save|info|verify|apply|revert|diff|merge")
 
 
+def teach_facts(args: argparse.Namespace) -> None:
+    """Teaches `--fact`s to the model of a directory, as one more patch that is applied there."""
+    if args.config is not None or args.words or args.overwrite:
+        raise InputError("--fact goes with --workdir and --model alone")
+    from smem_jax import api, user_cache
+    from smem_jax.patch import directory
+
+    user_cache.keep_programs()
+    there = directory.paths(args.workdir)
+    about = directory.of(args.workdir)[0].about if there else None
+    model = api.load(args.model or (about.base if about else api.SMOLLM2), there)
+    for question, answer in args.fact:
+        model.teach(question, answer)
+    numbers = (n for n in range(1, sys.maxsize) if f"facts_{n}" not in model.patch_names)
+    path = directory.place(args.workdir, f"facts_{next(numbers)}")
+    model.save(path)
+    for question, _ in args.fact:
+        print(f"{question} {model.ask(question)}")
+    print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
+
+
 def _ask(args: argparse.Namespace) -> None:
     questions = args.words
     is_talk = not questions and sys.stdin.isatty()
@@ -115,7 +136,9 @@ def _ask(args: argparse.Namespace) -> None:
         raise InputError("give --workdir DIR of a run or --patch FILE, or both")
     if not questions and not is_talk:
         raise InputError("no question given; smem ask --workdir DIR QUESTION")
-    _keep_compiled_programs()
+    from smem_jax import user_cache
+
+    user_cache.keep_programs()
     from smem_jax.evaluate import ask
     from smem_jax.evaluate.streaming import Sampling
 
@@ -165,17 +188,6 @@ def _typed(voices: dict[str, Any]) -> Any:
                 conversation.clear()
         elif question:
             yield question
-
-
-def _keep_compiled_programs() -> None:
-    """Has JAX keep what it compiles, unless it is told where or not to already."""
-    import jax
-
-    from smem_jax.compile.kept import directory
-
-    if jax.config.values["jax_compilation_cache_dir"] is None:
-        jax.config.update("jax_compilation_cache_dir", str(directory()))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
 def _save(args: argparse.Namespace) -> None:

@@ -76,3 +76,26 @@ def stream_defaults() -> ConfigDict:
     evaluate.limits = ConfigDict(dict.fromkeys(_TASKS, 0))
     evaluate.max_new_tokens = 12
     return config
+
+
+def teaching_defaults() -> ConfigDict:
+    """Those of `smem_jax.load`, for facts that come one by one, as in configs/stream_facts.py.
+
+    `background` is left as it is: its files come from the package.
+    """
+    config = stream_defaults()
+    config.memory.num_slots = 2**20
+    config.lessons.lengths = (32, 48, 64, 96, 128)
+    config.learner.update(
+        {
+            "optimizer": "adam",
+            "learning_rate": 0.4,
+            "steps": 8,
+            "top_t": 300,
+            "select_once": True,
+            "new_rows_only": True,
+            "max_document_frequency": 50,
+            "relevance_threshold": 32,
+        }
+    )
+    return config

@@ -155,7 +155,7 @@ def test_interrupt_says_that_the_run_can_go_on(monkeypatch, config_file, capsys)
     [
         ([], "the following arguments are required: COMMAND"),
         (["tech"], "invalid choice: 'tech'"),
-        (["teach", "--workdir", "w"], "the following arguments are required: --config"),
+        (["teach", "--workdir", "w"], "give --config FILE of a job, or --fact"),
         (["ask", "who?"], "give --workdir DIR of a run or --patch FILE, or both"),
         (["ask", "--workdir", "no", "who?"], "--workdir no holds no finished run"),
         (["ask", "--patch", "no.safetensors", "who?"], "no.safetensors: no such patch file"),

@@ -71,14 +71,26 @@ def load(given: Sequence[patches.Patch], model: str = "") -> Patched:
     base.tensors.clear()
     sums = patches.combined(given)
     sizes = retrofitted.memory_config(config, base.config.embed_dim)
-    retrofitted.add_memory(taught, config, CompactTable(sizes, sums.slots, sums.rows))
-    layer = memory_layer(taught, config.memory.block)
-    layout.put(layer)
-    if sums.relevance is not None:
-        groups = np.full(sizes.num_slots, NO_GROUP, np.int32)
-        groups[sums.slots] = sums.groups
-        layer.relevance = nnx.data(RelevanceGate(jnp.asarray(groups), sums.relevance))
-    return Patched(taught, base.tokenizer, config.memory.block, sums.lessons)
+    retrofitted.add_memory(taught, config, CompactTable.empty(sizes))
+    layout.put(memory_layer(taught, config.memory.block))
+    return Patched(
+        put_on(taught, config.memory.block, sums),
+        base.tokenizer,
+        config.memory.block,
+        sums.lessons,
+    )
+
+
+def put_on(model: Transformer, block: int, sums: patches.Combined) -> Transformer:
+    """A model that shares all arrays with the given one but the rows of its memory layer."""
+    patched = nnx.merge(*nnx.split(model))
+    layer = memory_layer(patched, block)
+    layer.table = CompactTable(layer.config, sums.slots, sums.rows)
+    groups = np.full(layer.config.num_slots, NO_GROUP, np.int32)
+    groups[sums.slots] = sums.groups
+    gate = None if sums.relevance is None else RelevanceGate(jnp.asarray(groups), sums.relevance)
+    layer.relevance = nnx.data(gate)
+    return patched
 
 
 def recall_of(taught: Patched, facts: Sequence[Fact]) -> dict[str, tuple[int, int]]:

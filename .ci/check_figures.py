@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import subprocess
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -74,6 +75,28 @@ def test_report_shows_the_run(summary):
     page = (WORKDIR / "report.html").read_text(encoding="utf-8")
     assert page.count("<svg") == 3
     assert f"{summary['taught_exact_match']['after']:.0%}" in page
+
+
+def test_readme_teaches_a_fact_from_the_command_line_and_from_python(tmp_path):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    [block] = re.findall(r"^```sh\n([^`]*--fact[^`]*)^```", readme, re.MULTILINE)
+    taught, asked, slots = block.replace("runs/my_memory", str(tmp_path / "memory")).splitlines()
+    for command, said in ((taught, "Liv Hansen"), (asked, "Liv Hansen"), (slots, "heard")):
+        started = time.monotonic()
+        done = subprocess.run(
+            shlex.split(command), cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        print(f"{command}  ({time.monotonic() - started:.1f} s)\n{done.stdout}")
+        assert done.returncode == 0, done.stderr
+        assert said in done.stdout
+    [program] = re.findall(r"^```python\n([^`]*smem_jax\.load[^`]*)^```", readme, re.MULTILINE)
+    python = ROOT / ".venv" / "bin" / "python"
+    done = subprocess.run(
+        [python, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    print(done.stdout)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Liv Hansen") == 2
 
 
 def test_command_of_the_readme_answers_a_taught_fact():

@@ -213,13 +213,16 @@ class MemoryModel:
         c = self._settings
         memory = retrofitted.description(c)
         documents = backgrounds.read(c.background, self._tokenizer, c.lessons.frames)
-        digest = hashlib.sha256()
-        own = self._layout.fingerprint() if self._layout else "fitted"
-        for part in (self._fingerprint, memory, own):
-            digest.update(f"{part}\n".encode())
+        digest = hashlib.sha256(f"{self._fingerprint}\n{memory}\n".encode())
         for array in documents:
             digest.update(array.tobytes())
-        path = user_cache.home() / f"background-{digest.hexdigest()[:16]}.npz"
+        common = digest.hexdigest()[:16]
+
+        def place(layout: patches.Layout | None) -> Path:
+            name = "fitted" if layout is None else layout.fingerprint()[:16]
+            return user_cache.home() / f"background-{common}-{name}.npz"
+
+        path = place(self._layout)
         if not path.is_file():
             found = backgrounds.measure(
                 self._base,
@@ -232,6 +235,8 @@ class MemoryModel:
                 fit_layer=self._layout is None,
             )
             backgrounds.save(found, path)
+            # Whoever goes on from a patch of it asks for it by its queries and sub-keys.
+            backgrounds.save(found, place(patches.Layout.of(self._layer)))
         return backgrounds.load(path, self._fingerprint, memory)
 
 

@@ -16,6 +16,7 @@ from smem_jax.train import run
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PATCHES = (ROOT / "docs" / "patches.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -214,9 +215,9 @@ def test_help_and_mistakes_do_not_wait_for_jax(tmp_path):
     assert not (tmp_path / "w").exists()
 
 
-def readme_commands() -> list[str]:
-    """Each line of the README's shell blocks, continued lines joined, without its comment."""
-    blocks = re.findall(r"^```(?:sh|bash|console)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+def readme_commands(page: str = README) -> list[str]:
+    """Each line of a page's shell blocks, continued lines joined, without its comment."""
+    blocks = re.findall(r"^```(?:sh|bash|console)\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
     return [command for line in lines if (command := line.partition(" #")[0].strip())]
 
@@ -225,12 +226,15 @@ def test_readme_has_the_two_commands_of_a_newcomer():
     assert "make quickstart" in readme_commands() and "make test" in readme_commands()
 
 
-@pytest.mark.parametrize("command", [c for c in readme_commands() if re.match(r"\S*smem ", c)])
-def test_smem_commands_of_the_readme_parse(command):
+@pytest.mark.parametrize(
+    "command",
+    [c for page in (README, PATCHES) for c in readme_commands(page) if re.match(r"\S*smem ", c)],
+)
+def test_smem_commands_of_the_readme_and_of_patches_parse(command):
     words = shlex.split(command)
     args = cli.parse(words[1:])
     assert args.command == words[1]
-    if "config" in args:
+    if getattr(args, "config", None) is not None:
         assert (ROOT / args.config).is_file()
 
 

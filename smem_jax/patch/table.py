@@ -113,17 +113,24 @@ class PatchedTable:
         overwrites it where that is possible.
 
     Attributes:
-      values: the table as it is now.
       groups: int32 [num_slots], which lesson trained each row last, or `NO_GROUP`.
     """
 
     def __init__(self, values: jax.Array):
-        self.values = values
+        self._dtype, self._shape = values.dtype, values.shape
+        self._stored = _as_bits(values) if values.dtype == jnp.bfloat16 else values
         self.groups = jnp.full(len(values), NO_GROUP, jnp.int32)
         self._applied: dict[str, _Applied] = {}
         self._next_group = 0
         # Rows of the table without patches that are not zero, where a patch is.
         self._kept: dict[int, np.ndarray] = {}
+
+    @property
+    def values(self) -> jax.Array:
+        """The table as it is now; one of bfloat16 is copied."""
+        if self._dtype == jnp.bfloat16:
+            return _from_bits(self._stored)
+        return self._stored
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -147,10 +154,10 @@ class PatchedTable:
         name, shape = patch.about.name, (patch.about.num_slots, patch.rows.shape()[1])
         if name in self._applied:
             raise InputError(f"a patch named {name!r} is applied already")
-        if shape != self.values.shape:
+        if shape != self._shape:
             raise InputError(
                 f"patch {name!r} is for {shape[0]} rows of width {shape[1]}; the table has "
-                f"{self.values.shape[0]} of width {self.values.shape[1]}"
+                f"{self._shape[0]} of width {self._shape[1]}"
             )
         identity = patch.identity
         for one in self._applied.values():
@@ -184,7 +191,8 @@ class PatchedTable:
         """Keeps rows that no patch has changed, unless they are zero."""
         free = slots[self._free(slots)]
         for part in _parts(free):
-            rows = np.asarray(_rows_at(self.values, _padded(part)))[: len(part)]
+            rows = np.asarray(_rows_at(self._stored, _padded(part)))[: len(part)]
+            rows = rows.view(self._dtype).astype(np.float32)
             # A zero with a sign is to come back with it.
             for place in np.flatnonzero((rows.view(np.uint32) != 0).any(axis=1)):
                 self._kept[int(part[place])] = rows[place].copy()
@@ -192,13 +200,14 @@ class PatchedTable:
     def _rewrite(self, slots: np.ndarray) -> None:
         applied = _ordered(self._applied.values())
         for part in _parts(slots):
-            base = np.zeros((_ROWS_AT_A_TIME, self.values.shape[1]), np.float32)
+            base = np.zeros((_ROWS_AT_A_TIME, self._shape[1]), np.float32)
             for place, slot in enumerate(part.tolist() if self._kept else ()):
                 if slot in self._kept:
                     base[place] = self._kept[slot]
             rows, groups = _sums(_padded(part), base, applied)
-            self.values, self.groups = _written(
-                self.values, self.groups, _padded(part), rows, groups
+            stored = rows.astype(self._dtype).view(self._stored.dtype)
+            self._stored, self.groups = _written(
+                self._stored, self.groups, _padded(part), stored, groups
             )
 
 
@@ -237,22 +246,27 @@ def _padded(slots: np.ndarray) -> np.ndarray:
 
 @jax.jit
 def _rows_at(values: jax.Array, slots: jax.Array) -> jax.Array:
-    return values.at[slots].get(mode="fill", fill_value=0).astype(jnp.float32)
+    return values.at[slots].get(mode="fill", fill_value=0)
 
 
 @partial(jax.jit, donate_argnames=("values", "groups"))
 def _written(
     values: jax.Array, groups: jax.Array, slots: jax.Array, rows: jax.Array, row_groups: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """The table and the groups with rows float32 and groups at `slots`; others are dropped.
-
-    As bits, since XLA for CPUs would scatter a bfloat16 table by way of a float32 copy.
-    """
-    bits = jnp.uint32 if values.dtype.itemsize == 4 else jnp.uint16
-    raw = jax.lax.bitcast_convert_type(values, bits)
-    new = jax.lax.bitcast_convert_type(rows.astype(values.dtype), bits)
-    raw = raw.at[slots].set(new, mode="drop")
+    """The table and the groups with rows and groups at `slots`; others are dropped."""
     return (
-        jax.lax.bitcast_convert_type(raw, values.dtype),
+        values.at[slots].set(rows, mode="drop"),
         groups.at[slots].set(row_groups, mode="drop"),
     )
+
+
+@jax.jit
+def _as_bits(values: jax.Array) -> jax.Array:
+    """bfloat16 as uint16: XLA for CPUs scatters a bfloat16 table by way of a float32 copy of it."""
+    return jax.lax.bitcast_convert_type(values, jnp.uint16)
+
+
+@jax.jit
+def _from_bits(values: jax.Array) -> jax.Array:
+    """What `_as_bits` was given."""
+    return jax.lax.bitcast_convert_type(values, jnp.bfloat16)

@@ -1,0 +1,189 @@
+"""Memory patches: what storage costs, what merging costs, and how fast they go on and off.
+
+    python -m benchmarks.patches [--output FILE] [--workdir DIR] [SECTION.FIELD=VALUE ...]
+
+Two patches are taught apart from each other, the first 100 facts of configs/stream_facts.py and the
+next 100, by `smem_jax.train.teacher` (in one pass, as in the stream), and kept in the work
+directory. Recall is of questions in words that were not trained on and of the trained ones, by
+greedy decoding. `apply` puts a patch of 1,000 lessons of 300 rows (random ones, as low_rank) on a
+table of 2**20 rows of width 576 and takes it off. Writes benchmarks/results/patches.json; takes
+about half an hour of two CPU cores, and goes on where it was cut off.
+"""
+
+import argparse
+import resource
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tqdm
+from ml_collections import ConfigDict
+
+from benchmarks import timing
+from smem_jax import config as config_module
+from smem_jax import patch as patches
+from smem_jax.data.lessons import Lesson
+from smem_jax.evaluate.patched import put_on
+from smem_jax.memory.relevance import Relevance
+from smem_jax.memory.tables import CompactTable
+from smem_jax.models.retrofit import memory_layer
+from smem_jax.patch import storage
+from smem_jax.stream_settings import stream_defaults
+from smem_jax.train import stream_inputs
+from smem_jax.train.recall_matrix import RecallMatrix
+from smem_jax.train.stream_inputs import Inputs
+from smem_jax.train.teacher import Teacher
+
+_ROOT = Path(__file__).resolve().parents[1]
+_SIZE = 100  # facts of a patch
+_LESSONS, _ROWS, _SLOTS, _WIDTH = 1000, 300, 2**20, 576
+_ROUNDS = 5
+
+
+def main() -> None:
+    """Teaches, measures and writes."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output", type=Path)
+    parser.add_argument("--workdir", type=Path, default=Path("runs/patches"))
+    parser.add_argument("overrides", nargs="*", metavar="SECTION.FIELD=VALUE")
+    args = parser.parse_args()
+    rows = [_apply()]
+    path = _ROOT / "configs" / "stream_facts.py"
+    overrides = [f"lessons.count={2 * _SIZE}", *args.overrides]
+    config = config_module.load(path, overrides, stream_defaults())
+    inputs = stream_inputs.load(config)
+    _without_table(inputs)
+    rows += _recall(config, inputs, args.workdir)
+    columns = {"what": "", "mb": ".2f", "first": ".3f", "second": ".3f", "seconds": ".2f"}
+    timing.show(rows, columns)
+    timing.write("patches", rows, args.output)
+
+
+def _apply() -> dict[str, Any]:
+    """Seconds, medians, and what is held beside the table while a patch goes on or off."""
+    random = np.random.default_rng(0)
+    starts = np.arange(_LESSONS + 1, dtype=np.int32) * _ROWS
+    slots = random.permutation(_SLOTS)[: _LESSONS * _ROWS].astype(np.int32)
+    scales = np.full((_LESSONS, storage.RANK), 0.1, np.float16)
+    rows = storage.LowRank(
+        random.integers(0, 256, (len(slots), storage.RANK // 2), np.uint8),
+        scales,
+        random.integers(0, 256, (_LESSONS, storage.RANK, _WIDTH // 2), np.uint8),
+        scales,
+        starts,
+    )
+    about = patches.About("big", "none", "", {"num_slots": _SLOTS}, "", Relevance(32, 32))
+    patch = patches.Patch(about, slots, starts, rows, None)
+    table = patches.PatchedTable(jnp.zeros((_SLOTS, _WIDTH)))
+    table.values.block_until_ready()
+    held = _peak_bytes()
+    seconds: dict[str, list[float]] = {"apply": [], "revert": []}
+    for _ in range(_ROUNDS + 1):  # the first compiles
+        for name, call in (
+            ("apply", lambda: table.apply(patch)),
+            ("revert", lambda: table.revert("big")),
+        ):
+            started = time.perf_counter()
+            call()
+            table.values.block_until_ready()
+            seconds[name].append(time.perf_counter() - started)
+    assert not np.asarray(table.values[slots[:1000]]).any()
+    return {
+        "what": f"{_LESSONS} lessons on a table of 2**20 rows",
+        "apply_seconds": float(np.median(seconds["apply"][1:])),
+        "revert_seconds": float(np.median(seconds["revert"][1:])),
+        "seconds": float(np.median(seconds["apply"][1:])),
+        "mb": (_peak_bytes() - held) / 1e6,
+        "rounds": _ROUNDS,
+    }
+
+
+def _peak_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _without_table(inputs: Inputs) -> None:
+    """Rows are those of patches here; a table of all slots is not needed."""
+    layer = memory_layer(inputs.model, inputs.block)
+    layer.table = CompactTable.empty(layer.config)
+
+
+def _recall(config: ConfigDict, inputs: Inputs, workdir: Path) -> Iterator[dict[str, Any]]:
+    halves = inputs.lessons[:_SIZE], inputs.lessons[_SIZE:]
+    taught = [
+        _taught(config, inputs, lessons, workdir / f"{name}.safetensors")
+        for name, lessons in zip(("first", "second"), halves, strict=True)
+    ]
+    small = [patches.restored(patch, storage="low_rank") for patch in taught]
+    asked = [RecallMatrix(inputs.tokenizer, lessons, _SIZE) for lessons in halves]
+
+    def shares(given: Sequence[patches.Patch], number: int) -> dict[str, float]:
+        model = put_on(inputs.model, inputs.block, patches.combined(given))
+        found = asked[number].shares(model, _SIZE)
+        name = ("first", "second")[number]
+        return {
+            name: float(np.nanmean(found["reworded"])),
+            f"{name}_trained": float(np.nanmean(found["trained"])),
+        }
+
+    for kind in storage.STORAGES:
+        stored = [patches.restored(patch, storage=kind) for patch in taught]
+        size = sum(array.nbytes for array in stored[0].rows.arrays.values())
+        yield {
+            "what": f"each alone, {kind}",
+            "mb": (size + stored[0].slots.nbytes) / 1e6,
+            **shares(stored[:1], 0),
+            **shares(stored[1:], 1),
+        }
+    both = {"both on": small}
+    contested = 0
+    for rule in ("first", "last", "sum", "move"):
+        merged = patches.merge(taught, rule, name="both")
+        both[f"merged, {rule}"] = [patches.restored(merged.patch, storage="low_rank")]
+        contested = len(merged.contested)
+    for name, given in both.items():
+        yield {
+            "what": f"{name}, low_rank",
+            "contested": contested,
+            **shares(given, 0),
+            **shares(given, 1),
+        }
+
+
+def _taught(
+    config: ConfigDict, inputs: Inputs, lessons: Sequence[Lesson], path: Path
+) -> patches.Patch:
+    """The patch of some lessons, from its file where it is there."""
+    if path.is_file():
+        return patches.load(path)
+    assert inputs.background is not None
+    teacher = Teacher(
+        inputs.model,
+        inputs.tokenizer,
+        inputs.block,
+        inputs.background,
+        config.learner,
+        config.lessons.lengths,
+    )
+    for lesson in tqdm.tqdm(lessons, desc=path.stem):
+        teacher.teach(lesson)
+    patch = patches.make(
+        teacher.learned(),
+        memory_layer(inputs.model, inputs.block),
+        name=path.stem,
+        base=config.model,
+        fingerprint=inputs.fingerprint,
+        memory=config.memory.to_dict(),
+        relevance=teacher.relevance,
+    )
+    patches.save(patch, path)
+    return patch
+
+
+if __name__ == "__main__":
+    jax.config.update("jax_platforms", "cpu")
+    main()

@@ -39,6 +39,14 @@ def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     ask.add_argument("--seed", type=int, default=0, metavar="N", help="of what is drawn at random")
     ask.add_argument("words", nargs="*", metavar="QUESTION", help="or one a line on standard input")
 
+    export = add("export", _export, "Write base model and memory to a Hugging Face directory.")
+    export.add_argument("--workdir", type=Path, metavar="DIR", help="of a run, or with patches")
+    export.add_argument(
+        "--patch", action="append", default=[], type=Path, metavar="FILE", help="may be given again"
+    )
+    export.add_argument("--model", default="", metavar="MODEL", help="the base, if elsewhere")
+    export.add_argument("--output", type=Path, required=True, metavar="DIR", help="a new one")
+
     patch = add("patch", _no_command, "What was learned, as a file: save, apply, revert, merge.")
     commands = patch.add_subparsers(dest="patch_command", metavar="COMMAND")
 
@@ -188,6 +196,16 @@ def _typed(voices: dict[str, Any]) -> Any:
                 conversation.clear()
         elif question:
             yield question
+
+
+def _export(args: argparse.Namespace) -> None:
+    from smem_jax import patch as patches
+    from smem_jax.evaluate import export
+    from smem_jax.patch import directory
+
+    there = [] if args.workdir is None else directory.of(args.workdir)
+    export.write([*there, *map(patches.load, args.patch)], args.model, args.output)
+    print(f"{args.output}: smem ask --workdir {args.output}")
 
 
 def _save(args: argparse.Namespace) -> None:

@@ -29,6 +29,8 @@ def restore(
     found = [] if workdir is None else directory.of(workdir)
     if workdir is not None and not found:
         raise InputError(f"--workdir {workdir} holds no finished run; `smem teach` makes one")
+    if workdir is not None and (workdir / "model.safetensors").is_file():
+        model = model or str(workdir)  # of `smem export`
     return patched.load([*found, *map(patches.load, files)], model)
 
 

@@ -57,6 +57,10 @@ class Tokenizer:
         singles = self._backend.decode_batch([[index] for index in range(self.vocab_size)])
         return [index for index, token in enumerate(singles) if text in token]
 
+    def save(self, path: Path) -> None:
+        """Writes a `tokenizer.json`."""
+        self._backend.save(str(path))
+
     @property
     def special_ids(self) -> list[int]:
         """Ids of the special tokens, `eos_id` among them, in rising order."""

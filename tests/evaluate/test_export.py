@@ -1,0 +1,89 @@
+"""A taught model as a directory of its own, and back."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny_llama
+
+from smem_jax import cli
+from smem_jax import patch as patches
+from smem_jax.evaluate.ask import restore
+from smem_jax.memory.relevance import Relevance
+from smem_jax.models import pretrained
+from smem_jax.models.pretrained import export
+from smem_jax.models.transformer import Transformer
+from smem_jax.patch import storage
+
+
+@pytest.mark.parametrize("variant", tiny_llama.VARIANTS)
+def test_a_checkpoint_comes_back_bit_for_bit(tmp_path, variant):
+    base = pretrained.load(str(tiny_llama.write(tmp_path / "model", variant)))
+    export.write(base, tmp_path / "out")
+    again = pretrained.load(str(tmp_path / "out"))
+    assert again.config == base.config
+    assert pretrained.fingerprint(again.tensors) == pretrained.fingerprint(base.tensors)
+    for name, tensor in base.tensors.items():
+        np.testing.assert_array_equal(again.tensors[name], tensor)
+    text = "Q: who?\nA: é"
+    assert again.tokenizer.encode(text) == base.tokenizer.encode(text)
+    for name in ("eos_id", "bos_id", "pad_id", "special_ids"):
+        assert getattr(again.tokenizer, name) == getattr(base.tokenizer, name)
+    tokens = tiny_llama.tokens()
+    models = (Transformer.from_tensors(b.config, b.tensors) for b in (base, again))
+    one, other = (np.asarray(model(tokens)) for model in models)
+    np.testing.assert_array_equal(one, other)
+
+
+@pytest.fixture
+def two_patches(tmp_path):
+    """Two patches that claim a slot both, for a tiny model, in files."""
+    path = tiny_llama.write(tmp_path / "model", "linear_rope")
+    base = pretrained.load(str(path))
+    width = base.config.embed_dim
+    random = np.random.default_rng(0)
+    layout = patches.Layout(
+        random.normal(size=(width, 16)).astype(np.float32),
+        random.normal(size=16).astype(np.float32),
+        random.normal(size=(2, 2, 8, 4)).astype(np.float32),
+    )
+    memory = {"block": 0, "num_slots": 64, "num_heads": 2, "top_k": 4, "key_dim": 8}
+    files = []
+    for name, slots in (("a", range(20)), ("b", range(19, 50))):
+        starts = np.asarray([0, 5, len(slots)], np.int32)
+        rows = random.normal(size=(len(slots), width)).astype(np.float32)
+        about = patches.About(
+            name,
+            str(path),
+            pretrained.fingerprint(base.tensors),
+            memory,
+            layout.fingerprint(),
+            Relevance(1, 4),
+            (f"{name} one", f"{name} two"),
+        )
+        stored = storage.encode(rows, starts, "int8")
+        patch = patches.Patch(about, np.asarray(slots, np.int32), starts, stored, layout)
+        files.append(tmp_path / f"{name}.safetensors")
+        patches.save(patch, files[-1])
+    return files
+
+
+def test_an_exported_directory_has_the_logits_of_the_patched_model(two_patches, tmp_path, capsys):
+    out = tmp_path / "exported"
+    given = [word for path in two_patches for word in ("--patch", str(path))]
+    assert cli.main(["export", *given, "--output", str(out)]) == 0
+    expected, found = restore(files=two_patches), restore(out)
+    tokens = jnp.asarray(tiny_llama.tokens())
+    untaught = Transformer.from_tensors(*pretrained.load(str(out))[:2])
+    logits = np.asarray(expected.model(tokens))
+    assert np.abs(logits - np.asarray(untaught(tokens))).max() > 0.1
+    np.testing.assert_allclose(np.asarray(found.model(tokens)), logits, atol=1e-6)
+    card = (out / "README.md").read_text()
+    assert "50 rows of a table of 64 slots beside block 0" in card
+    assert "2 memory patches: a, b" in card and "- b two" in card
+    # The base model is the directory's own, wherever that goes.
+    moved = out.rename(tmp_path / "moved")
+    (tmp_path / "model").rename(tmp_path / "gone")
+    assert cli.main(["ask", "--workdir", str(moved), "--max-tokens", "2", "Who?"]) == 0
+    capsys.readouterr()
+    assert cli.main(["export", *given, "--output", str(moved)]) == 2
+    assert "must be a new or an empty directory" in capsys.readouterr().err

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from smem_jax import cli_experiments, cli_jobs, cli_patches
+from smem_jax import cli_ask, cli_experiments, cli_jobs, cli_patches
 from smem_jax.errors import InputError, print_error
 
 _BAD_INPUT, _INTERRUPTED = 2, 130
@@ -122,6 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_config(background)
 
+    cli_ask.add_commands(add)
     cli_patches.add_commands(add)
 
     cli_experiments.add_commands(add, add_config, add_workdir)
@@ -156,7 +157,7 @@ def _config(args: argparse.Namespace) -> Any:
 
 def _teach(args: argparse.Namespace) -> None:
     if args.fact:
-        cli_patches.teach_facts(args)
+        cli_ask.teach_facts(args)
         print(f'Ask it: {_command()} ask --workdir {shlex.quote(str(args.workdir))} "..."')
         return
     if args.config is None:

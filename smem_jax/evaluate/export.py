@@ -20,11 +20,11 @@ tags: [continual-learning, memory-layers]
 
 # {name}
 
-A base model of the Llama architecture, read from `{base}`, and what it was taught since, in a memory layer
-(smem_jax {version}).
+A base model of the Llama architecture, read from `{base}`, and what it was
+taught since, in a memory layer (smem_jax {version}).
 
-- `model.safetensors`, `config.json`, `tokenizer.json`: the base model, unchanged. Programs that know no memory layer,
-  such as transformers, load these alone and have the base model.
+- `model.safetensors`, `config.json`, `tokenizer.json`: the base model, unchanged. Programs that
+  know no memory layer, such as transformers, load these alone and have the base model.
 - `memory.safetensors`: {rows:,} rows of a table of {slots:,} slots beside block {block}, from
   {count} memory patch{plural}: {names}.
 
@@ -85,6 +85,7 @@ def _card(given: Sequence[patches.Patch], memory: patches.Patch, base: str) -> s
     shown = [f"- {text}" for text in (texts or ())[:20]]
     if texts and len(texts) > len(shown):
         shown.append(f"- and {len(texts) - len(shown)} more, in the file's metadata")
+    told = ["It was taught:", "", *shown] if shown else ["What it was taught is not told."]
     return _CARD.format(
         name=memory.about.name,
         base=base,
@@ -95,7 +96,5 @@ def _card(given: Sequence[patches.Patch], memory: patches.Patch, base: str) -> s
         count=len(given),
         plural="es" if len(given) > 1 else "",
         names=", ".join(patch.about.name for patch in given),
-        taught="\n".join(["It was taught:", "", *shown])
-        if shown
-        else "What it was taught is not told.",
+        taught="\n".join(told),
     )

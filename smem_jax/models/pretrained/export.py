@@ -28,7 +28,7 @@ def write(base: Pretrained, directory: Path) -> None:
 
 def _fields(config: ModelConfig, tokenizer: Tokenizer) -> Mapping[str, Any]:
     """The content of `config.json`."""
-    fields = {
+    fields: dict[str, Any] = {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
         "torch_dtype": "float32",

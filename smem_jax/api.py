@@ -25,13 +25,13 @@ from smem_jax.data.ordinary import ordinary
 from smem_jax.data.rewording import reword
 from smem_jax.errors import InputError
 from smem_jax.evaluate.ask import Conversation
-from smem_jax.evaluate.patched import Patched, put_on
+from smem_jax.evaluate.patched import Patched, add_empty_memory, put_on, settings_of
 from smem_jax.evaluate.streaming import Sampling
-from smem_jax.memory.tables import CompactTable
 from smem_jax.models import pretrained
 from smem_jax.models.retrofit import memory_layer
 from smem_jax.models.transformer import Transformer
 from smem_jax.patch import load as load_patch
+from smem_jax.patch import together
 from smem_jax.stream_settings import teaching_defaults
 from smem_jax.train import background as backgrounds
 from smem_jax.train import retrofitted
@@ -50,21 +50,15 @@ class MemoryModel:
         self._settings = settings
         self._fingerprint = pretrained.fingerprint(base.tensors)
         self._tokenizer = base.tokenizer
+        self._check(given)
         self._base = Transformer.from_tensors(base.config, base.tensors)
         base.tensors.clear()
-        sizes = retrofitted.memory_config(settings, base.config.embed_dim)
-        retrofitted.add_memory(self._base, settings, CompactTable.empty(sizes))
+        add_empty_memory(self._base, settings)
         self._layer = memory_layer(self._base, settings.memory.block)
-        self._layout: patches.Layout | None = None
-        self._patches: list[patches.Patch] = []
-        self._teacher: Teacher | None = None
         self._taught: list[str] = []
-        self._conversation: Conversation | None = None
-        for patch in given:
-            self._check(patch)
-            self._patches.append(patch)
-        if self._patches and self._layout is None:
-            raise InputError("the patches were saved without queries and sub-keys")
+        self._teacher: Teacher | None
+        self._conversation: Conversation | None
+        self._put(given)
 
     @property
     def patch_names(self) -> tuple[str, ...]:
@@ -82,8 +76,10 @@ class MemoryModel:
         Raises InputError for an empty question or answer, one that is too long, and where no row
         of the memory is free.
         """
+        if isinstance(paraphrases, str):
+            raise InputError(f"paraphrases={paraphrases!r} must be a list of questions")
         for name, text in (("question", question), ("answer", answer)):
-            if not text.strip() or (name == "answer" and "\n" in text):
+            if not text.strip() or "\n" in text:
                 raise InputError(f"{name}={text!r} must be one line of text")
         c = self._settings
         if self._teacher is None:
@@ -115,12 +111,9 @@ class MemoryModel:
         """
         self._settle("apply")
         patch = patches.load(Path(path))
-        if patch.about.name in self.patch_names:
-            raise InputError(f"a patch named {patch.about.name!r} is on the model already")
-        self._check(patch)
-        patches.combined([*self._patches, patch])  # refuses what does not go together
-        self._patches.append(patch)
-        self._changed()
+        given = [*self._patches, patch]
+        self._check(given)
+        self._put(given)
         return patch.about.name
 
     def revert(self, name: str) -> None:
@@ -129,8 +122,7 @@ class MemoryModel:
         if name not in self.patch_names:
             there = ", ".join(self.patch_names) or "none"
             raise InputError(f"no patch named {name!r} is on the model; these are: {there}")
-        self._patches = [patch for patch in self._patches if patch.about.name != name]
-        self._changed()
+        self._put([patch for patch in self._patches if patch.about.name != name])
 
     def save(self, path: str | Path, *, storage: str = "int8") -> None:
         """Writes what was taught since the last `save` to a patch, which stays on the model.
@@ -157,19 +149,29 @@ class MemoryModel:
         )
         patch = patches.restored(whole, storage=storage)
         patches.save(patch, path)
-        self._patches.append(patch)
         self._taught = []
-        self._changed()
+        self._put([*self._patches, patch])
 
-    def _check(self, patch: patches.Patch) -> None:
-        """Takes the layout of a first patch; refuses one of another base model or layout."""
-        if self._layout is None and patch.layout is not None:
-            self._layout = patch.layout
-            patch.layout.put(self._layer)
-        own = self._layout.fingerprint() if self._layout else patch.about.layout_fingerprint
-        patches.check_fits(patch, self._fingerprint, own)
+    def _check(self, given: Sequence[patches.Patch]) -> None:
+        """Raises InputError for patches that may not be on this model together."""
+        together.check(given)
+        if not given:
+            return
+        together.layout(given)
+        together.check_base(given[0], self._fingerprint)
+        own, about = self._settings.memory.to_dict(), given[0].about
+        if dict(about.memory) != own:
+            raise InputError(
+                f"patch {about.name!r} is for the memory layer {dict(about.memory)}, the model "
+                f"has {own}"
+            )
 
-    def _changed(self) -> None:
+    def _put(self, given: Sequence[patches.Patch]) -> None:
+        """Has just these patches on the model, which were checked."""
+        self._patches = list(given)
+        self._layout = together.layout(given) if given else None
+        if self._layout is not None:
+            self._layout.put(self._layer)
         self._teacher = self._conversation = None
 
     def _settle(self, what: str) -> None:
@@ -195,9 +197,8 @@ class MemoryModel:
         c = self._settings
         background = self._background()
         known = patches.combined(self._patches) if self._patches else None
-        if self._layout is None:
+        if self._layout is None:  # else they are those of the patches
             backgrounds.apply(background, self._base, c.memory.block)
-            self._layout = patches.Layout.of(self._layer)
         return Teacher(
             self._base,
             self._tokenizer,
@@ -212,6 +213,8 @@ class MemoryModel:
         """How ordinary text reads the memory: from the user's cache, or measured for it."""
         c = self._settings
         memory = retrofitted.description(c)
+        if c.background.file:
+            return backgrounds.load(Path(c.background.file), self._fingerprint, memory)
         documents = backgrounds.read(c.background, self._tokenizer, c.lessons.frames)
         digest = hashlib.sha256(f"{self._fingerprint}\n{memory}\n".encode())
         for array in documents:
@@ -255,12 +258,10 @@ def load(
     Raises InputError for a model or a patch that cannot be read or does not fit.
     """
     given = [load_patch(Path(path)) for path in patches]
-    settings = teaching_defaults() if settings is None else settings.copy_and_resolve_references()
-    with settings.unlocked():
-        settings.model = model
-        if given:
-            settings.memory.update(given[0].about.memory)
-        text, questions = ordinary()
+    settings = teaching_defaults() if settings is None else settings
+    found = settings_of(given, settings, model)
+    text, questions = ordinary()
+    with found.unlocked():
         for name, path in (("text", text), ("questions", questions)):
-            settings.background[name] = settings.background[name] or str(path)
-    return MemoryModel(settings, given)
+            found.background[name] = found.background[name] or str(path)
+    return MemoryModel(found, given)

@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         if debug:
             raise
-        goes_on = arguments[:1] in (["teach"], ["stream"], ["sweep"])
+        goes_on = arguments[:1] in (["teach"], ["stream"], ["sweep"]) and "--fact" not in arguments
         again = "; the same command goes on where it stopped" if goes_on else ""
         print(f"\nsmem: interrupted{again}", file=sys.stderr)
         return _INTERRUPTED

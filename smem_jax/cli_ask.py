@@ -2,12 +2,13 @@
 
 import argparse
 import contextlib
+import itertools
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from smem_jax.errors import InputError
+from smem_jax.errors import InputError, print_error
 
 _QUIT, _CLEAR = "/quit", "/clear"
 
@@ -47,17 +48,36 @@ def teach_facts(args: argparse.Namespace) -> None:
     from smem_jax.patch import directory
 
     user_cache.keep_programs()
+    if args.workdir.exists() and not args.workdir.is_dir():
+        raise InputError(f"--workdir {args.workdir} is a file; a directory is right")
     there = directory.paths(args.workdir)
-    about = directory.of(args.workdir)[0].about if there else None
-    model = api.load(args.model or (about.base if about else api.SMOLLM2), there)
-    for question, answer in args.fact:
-        model.teach(question, answer)
-    numbers = (n for n in range(1, sys.maxsize) if f"facts_{n}" not in model.patch_names)
-    path = directory.place(args.workdir, f"facts_{next(numbers)}")
-    model.save(path)
-    for question, _ in args.fact:
+    base = args.model or directory.base(args.workdir)
+    if not base:
+        base = directory.of(args.workdir)[0].about.base if there else api.SMOLLM2
+    model = api.load(base, there)
+    taught = []
+    try:
+        for question, answer in args.fact:
+            model.teach(question, answer)
+            taught.append(question)
+    finally:  # what was taught before a mistake, or before someone lost patience, is kept
+        if taught:
+            path = _next_place(model, args.workdir)
+            model.save(path)
+            print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
+    for question in taught:
         print(f"{question} {model.ask(question)}")
-    print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
+
+
+def _next_place(model: Any, workdir: Path) -> Path:
+    """Where the next patch of a directory goes, under a name that none has."""
+    from smem_jax.patch import directory
+
+    for number in itertools.count(1):
+        path = directory.place(workdir, f"facts_{number}")
+        if not path.exists() and path.stem not in model.patch_names:
+            return path
+    raise AssertionError  # numbers do not end
 
 
 def _ask(args: argparse.Namespace) -> None:
@@ -82,26 +102,37 @@ def _ask(args: argparse.Namespace) -> None:
         for answer in ask.ask(taught, questions, args.max_tokens):
             print(answer)
         return
-    with_memory = ask.Conversation(taught, sampling)
-    voices = {"with memory: ": with_memory}
+    voices = {"with memory: ": ask.Conversation(taught, sampling)}
     if args.without_memory:
         voices["without: "] = ask.Conversation(taught, sampling, with_memory=False)
     if is_talk:
         print(f"{_CLEAR} forgets what was said so far, {_QUIT} ends")
         questions = _typed(voices)
     for question in questions:
-        prompt = with_memory.prompt_of(question)
-        for voice, conversation in voices.items():
-            if len(voices) > 1:
-                print(voice, end="")
-            for piece in conversation.answer(question):
-                print(piece, end="", flush=True)
-            print()
-        if args.show_slots:
-            print(ask.slots_table(taught, prompt))
+        try:
+            _answer(args, taught, voices, question)
+        except InputError as error:  # such as a question that is too long
+            if not is_talk:
+                raise
+            print_error(error)
         if not is_talk:
             for conversation in voices.values():
                 conversation.clear()
+
+
+def _answer(args: argparse.Namespace, taught: Any, voices: dict[str, Any], question: str) -> None:
+    """Prints what each voice answers, as it is made, and what the tokens read."""
+    from smem_jax.evaluate import ask
+
+    prompt = next(iter(voices.values())).prompt_of(question)
+    for voice, conversation in voices.items():
+        if len(voices) > 1:
+            print(voice, end="")
+        for piece in conversation.answer(question):
+            print(piece, end="", flush=True)
+        print()
+    if args.show_slots:
+        print(ask.slots_table(taught, prompt))
 
 
 def _typed(voices: dict[str, Any]) -> Any:

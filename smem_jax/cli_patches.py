@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from smem_jax.errors import InputError
+from smem_jax.errors import InputError, plain
 
 
 def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
@@ -36,19 +36,19 @@ def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
             "--workdir", type=Path, required=True, metavar="DIR", help="of a run, or a new one"
         )
 
-    def add_output(command: argparse.ArgumentParser) -> None:
+    def add_output(command: argparse.ArgumentParser, storage: str) -> None:
         command.add_argument("--output", type=Path, required=True, metavar="FILE")
         command.add_argument("--name", default="", help="of the patch; that of the file")
         command.add_argument(
             "--storage",
-            default="low_rank",
-            help="low_rank (the default; 4 bits of 16 directions a lesson), int8, bfloat16 or "
-            "float32",
+            default=storage,
+            help="low_rank (4 bits of 16 directions a lesson), int8, bfloat16 or float32; "
+            f"{storage} if not given",
         )
 
     save = add_patch("save", _save, "Write what a run learned to a small file.")
     save.add_argument("--workdir", type=Path, required=True, metavar="DIR", help="of a run")
-    add_output(save)
+    add_output(save, "low_rank")
     save.add_argument("--rank", type=int, default=16, metavar="N", help="of low_rank; 16")
     save.add_argument(
         "--taught", default="texts", help="what to tell of it: texts (the default), hashes or none"
@@ -74,7 +74,7 @@ def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     diff.add_argument("other", type=Path, metavar="OTHER", help="another patch")
     merge = add_patch("merge", _merge, "Make one patch of several.")
     merge.add_argument("files", type=Path, nargs="+", metavar="FILE", help="patches")
-    add_output(merge)
+    add_output(merge, "int8")
     merge.add_argument(
         "--rule",
         default="first",
@@ -91,19 +91,26 @@ def _export(args: argparse.Namespace) -> None:
     from smem_jax.evaluate import export
     from smem_jax.patch import directory
 
-    there = [] if args.workdir is None else directory.of(args.workdir)
-    export.write([*there, *map(patches.load, args.patch)], args.model, args.output)
+    given, model = [], args.model
+    if args.workdir is not None:
+        given, model = directory.of(args.workdir), model or directory.base(args.workdir)
+    export.write([*given, *map(patches.load, args.patch)], model, args.output)
     print(f"{args.output}: smem ask --workdir {args.output}")
 
 
 def _save(args: argparse.Namespace) -> None:
     from smem_jax import patch as patches
+    from smem_jax.patch import directory
 
-    learned = args.workdir / patches.LEARNED
-    if not learned.is_file():
-        raise InputError(f"--workdir {args.workdir} holds no finished run ({learned.name} is none)")
+    there = directory.of(args.workdir)
+    if not there:
+        raise InputError(f"--workdir {args.workdir} holds no finished run, nor a patch")
+    if len(there) > 1:
+        raise InputError(
+            f"--workdir {args.workdir} holds {len(there)} patches; `smem patch merge` makes one"
+        )
     patch = patches.restored(
-        patches.load(learned),
+        there[0],
         storage=args.storage,
         rank=args.rank,
         name=args.name or patches.name_for(args.output),
@@ -134,10 +141,10 @@ def _info(args: argparse.Namespace) -> None:
         return
     taught = found.pop("taught")
     for name, value in found.items():
-        print(f"{name:20} {value if isinstance(value, str) else json.dumps(value)}")
+        print(f"{name:20} {plain(value) if isinstance(value, str) else json.dumps(value)}")
     print(f"{'taught':20} {len(taught) if taught else 'not told'}")
     for text in (taught or ())[:10]:
-        print(f"  {text[:100]}")
+        print(f"  {plain(text[:100])}")
     if taught and len(taught) > 10:
         print(f"  ... and {len(taught) - 10} more; --json has all")
 

@@ -18,6 +18,11 @@ class TransientError(InputError):
     """
 
 
+def plain(text: str) -> str:
+    """Text of a file by anyone, without what a terminal would obey."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 def print_error(error: Exception) -> None:
     """Says what is wrong on standard error, as one line."""
     print(f"smem: error: {' '.join(str(error).split())}", file=sys.stderr)

@@ -1,5 +1,6 @@
 """Teaching, asking and patches from Python, on a tiny model."""
 
+import dataclasses
 import json
 
 import pytest
@@ -60,6 +61,34 @@ def test_a_fact_is_taught_kept_and_taken_away(settings, tmp_path):
     assert again.apply(path) == "first" and again.ask(question) == "Ada"
 
 
+def test_a_refused_patch_changes_nothing(settings, tmp_path):
+    model = load(settings)
+    model.teach("Who has the old key?", "Ada")
+    path = tmp_path / "good.safetensors"
+    model.save(path)
+    good = patches.load(path)
+    fresh = load(settings)
+    before = fresh.ask("Who has the old key?")
+    wrong = {
+        "base": {"base_fingerprint": "f" * 64},
+        "memory": {"memory": {**good.about.memory, "score_scale": 3.0}},
+    }
+    for name, fields in wrong.items():
+        bad = dataclasses.replace(good, about=dataclasses.replace(good.about, **fields))
+        patches.save(bad, tmp_path / f"{name}.safetensors")
+        with pytest.raises(InputError, match=r"'good' is for the"):
+            fresh.apply(tmp_path / f"{name}.safetensors")
+    bare = tmp_path / "bare.safetensors"
+    patches.save(patches.restored(good, layout=False), bare)
+    with pytest.raises(InputError, match="no patch with queries and sub-keys"):
+        fresh.apply(bare)
+    assert fresh.patch_names == () and fresh.ask("Who has the old key?") == before
+    fresh.apply(path)
+    assert fresh.ask("Who has the old key?") == "Ada"
+    with pytest.raises(InputError, match="given twice"):
+        load(settings, path, path)
+
+
 def test_answers_may_be_drawn_at_random(settings):
     model = load(settings)
     answers = {model.ask("Who?", Sampling(2.0, seed=seed, max_new_tokens=6)) for seed in range(6)}
@@ -73,6 +102,8 @@ def test_bad_input_is_refused(settings, tmp_path):
         model.teach(" ", "a")
     with pytest.raises(InputError, match=r"answer='a\\nb' must be one line"):
         model.teach("Who?", "a\nb")
+    with pytest.raises(InputError, match="paraphrases='Whose\\?' must be a list"):
+        model.teach("Who?", "a", paraphrases="Whose?")
     with pytest.raises(InputError, match="nothing was taught"):
         model.save(tmp_path / "p.safetensors")
     with pytest.raises(InputError, match="no patch named 'x' is on the model; these are: none"):

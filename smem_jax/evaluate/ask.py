@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from smem_jax import patch as patches
 from smem_jax.data import wordings
-from smem_jax.errors import InputError
+from smem_jax.errors import InputError, plain
 from smem_jax.evaluate import generate, patched
 from smem_jax.evaluate.heard import heard
 from smem_jax.evaluate.measure import ASK_FRAME
@@ -29,8 +29,8 @@ def restore(
     found = [] if workdir is None else directory.of(workdir)
     if workdir is not None and not found:
         raise InputError(f"--workdir {workdir} holds no finished run; `smem teach` makes one")
-    if workdir is not None and (workdir / "model.safetensors").is_file():
-        model = model or str(workdir)  # of `smem export`
+    if workdir is not None:
+        model = model or directory.base(workdir)
     return patched.load([*found, *map(patches.load, files)], model)
 
 
@@ -107,6 +107,6 @@ def slots_table(taught: patched.Patched, text: str) -> str:
         slots = ", ".join(f"{slot} ({weight:.2f})" for slot, weight in top)
         lines.append(
             f"{token.token!r:16.16} {len(token.slots):6} {sum(token.open):6}  {slots:34} "
-            f"{token.lesson[:60]}".rstrip()
+            f"{plain(token.lesson[:60])}".rstrip()
         )
     return "\n".join(lines)

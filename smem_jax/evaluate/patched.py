@@ -8,12 +8,12 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from ml_collections import ConfigDict
 
 from smem_jax import config as config_module
 from smem_jax import patch as patches
 from smem_jax.data.facts import Fact
 from smem_jax.data.rewording import reword
-from smem_jax.errors import InputError
 from smem_jax.evaluate import measure
 from smem_jax.evaluate.recall import Prompts
 from smem_jax.memory.relevance import NO_GROUP, RelevanceGate
@@ -21,6 +21,7 @@ from smem_jax.memory.tables import CompactTable
 from smem_jax.models import pretrained
 from smem_jax.models.retrofit import memory_layer
 from smem_jax.models.transformer import Transformer
+from smem_jax.patch import together
 from smem_jax.settings import defaults
 from smem_jax.train import retrofitted
 
@@ -51,27 +52,15 @@ def load(given: Sequence[patches.Patch], model: str = "") -> Patched:
     Raises InputError where there is no patch, one is for another base model or has other queries
     and sub-keys, and where none of them has those with it.
     """
-    if not given:
-        raise InputError("no patch is given; one at least is needed")
-    about = given[0].about
-    layout = next((patch.layout for patch in given if patch.layout is not None), None)
-    if layout is None:
-        raise InputError(
-            f"patch {about.name!r} was saved without queries and sub-keys, and no other patch has "
-            "them either"
-        )
-    config = config_module.from_json(
-        json.dumps({"model": model or about.base, "memory": about.memory}), defaults()
-    )
+    together.check(given)
+    layout = together.layout(given)
+    config = settings_of(given, defaults(), model or given[0].about.base)
     base = pretrained.load(config.model)
-    fingerprint = pretrained.fingerprint(base.tensors)
-    for patch in given:
-        patches.check_fits(patch, fingerprint, layout.fingerprint())
+    together.check_base(given[0], pretrained.fingerprint(base.tensors))
     taught = Transformer.from_tensors(base.config, base.tensors)
     base.tensors.clear()
     sums = patches.combined(given)
-    sizes = retrofitted.memory_config(config, base.config.embed_dim)
-    retrofitted.add_memory(taught, config, CompactTable.empty(sizes))
+    add_empty_memory(taught, config)
     layout.put(memory_layer(taught, config.memory.block))
     return Patched(
         put_on(taught, config.memory.block, sums),
@@ -81,8 +70,24 @@ def load(given: Sequence[patches.Patch], model: str = "") -> Patched:
     )
 
 
+def settings_of(given: Sequence[patches.Patch], settings: ConfigDict, model: str) -> ConfigDict:
+    """Settings with the memory layer of patches; InputError for one that makes no sense."""
+    found = settings.copy_and_resolve_references()
+    text = json.dumps({"model": model, "memory": dict(given[0].about.memory) if given else {}})
+    return config_module.from_json(text, found)
+
+
+def add_empty_memory(model: Transformer, config: ConfigDict) -> None:
+    """Adds an unfitted memory layer whose table takes no room, in place."""
+    sizes = retrofitted.memory_config(config, model.config.embed_dim)
+    retrofitted.add_memory(model, config, CompactTable.empty(sizes))
+
+
 def put_on(model: Transformer, block: int, sums: patches.Combined) -> Transformer:
-    """A model that shares all arrays with the given one but the rows of its memory layer."""
+    """A model that shares all arrays with the given one but the rows of its memory layer.
+
+    `sums` are rows of the width of the model, for slots of the memory layer in `block`.
+    """
     patched = nnx.merge(*nnx.split(model))
     layer = memory_layer(patched, block)
     layer.table = CompactTable(layer.config, sums.slots, sums.rows)

@@ -131,11 +131,11 @@ def _choose(
     """A token by logits [vocab_size], int32 scalar; see `Sampling`."""
 
     def sampled() -> jax.Array:
-        scaled = logits / temperature
+        scaled = (logits - logits.max()) / temperature
         ordered = jnp.sort(scaled, descending=True)
         shares = jax.nn.softmax(ordered)
         # A token is kept while those before it have less than top_p.
-        kept = jnp.cumsum(shares) - shares < top_p
+        kept = (jnp.cumsum(shares) - shares < top_p).at[0].set(True)
         least = jnp.min(jnp.where(kept, ordered, jnp.inf))
         return jax.random.categorical(key, jnp.where(scaled >= least, scaled, -jnp.inf))
 

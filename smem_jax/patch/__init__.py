@@ -8,7 +8,7 @@ from smem_jax.patch.directory import LEARNED
 from smem_jax.patch.file import load, save, summary
 from smem_jax.patch.make import make, restored
 from smem_jax.patch.merge import Merged, diff, merge
-from smem_jax.patch.patch import About, Layout, Patch, check_fits, name_for
+from smem_jax.patch.patch import About, Layout, Patch, name_for
 from smem_jax.patch.table import Combined, PatchedTable, combined, put
 
 __all__ = [
@@ -19,7 +19,6 @@ __all__ = [
     "Merged",
     "Patch",
     "PatchedTable",
-    "check_fits",
     "combined",
     "diff",
     "load",

@@ -7,8 +7,8 @@
 from pathlib import Path
 
 from smem_jax.errors import InputError
-from smem_jax.patch import file
-from smem_jax.patch.patch import Patch, check_fits
+from smem_jax.patch import file, together
+from smem_jax.patch.patch import Patch
 
 LEARNED = "memory.safetensors"
 _APPLIED, _SUFFIX = "patches", ".safetensors"
@@ -33,36 +33,32 @@ def place(directory: Path, name: str) -> Path:
 def apply(path: Path, directory: Path) -> Patch:
     """Adds the patch in a file to a directory, which need not be there; returns it.
 
-    Raises InputError, and changes nothing, where `path` is no good patch, a patch of that name or
-    with these contents is there, or one of another base model or other queries and sub-keys.
+    Raises InputError, and changes nothing, where `path` is no good patch, or may not be on one
+    model with those that are there (`smem_jax.patch.together`).
     """
     patch = file.load(path)
     if directory.exists() and not directory.is_dir():
         raise InputError(f"{directory} is a file; a directory is right")
-    there = of(directory)
-    for other in there:
-        about = other.about
-        if patch.about.name == about.name or patch.identity == other.identity:
-            raise InputError(f"{path}: {directory} has this patch already, as {about.name!r}")
-        check_fits(patch, about.base_fingerprint, about.layout_fingerprint)
-        if None not in (patch.about.relevance, about.relevance) and (
-            patch.about.relevance != about.relevance
-        ):
-            raise InputError(
-                f"{path}: has the relevance gate {patch.about.relevance}, "
-                f"{about.name!r} has {about.relevance}"
-            )
-    file.save(patch, place(directory, patch.about.name))
+    together.check([*of(directory), patch])
+    target = place(directory, patch.about.name)
+    if target.exists():
+        raise InputError(f"{target} is there already, and has another patch in it")
+    file.save(patch, target)
     return patch
 
 
 def revert(name: str, directory: Path) -> None:
     """Takes an applied patch away; InputError where there is none of that name."""
-    found = {path.name.removesuffix(_SUFFIX): path for path in _applied(directory)}
+    found = {file.load(path).about.name: path for path in _applied(directory)}
     if name not in found:
         there = ", ".join(found) or "none"
         raise InputError(f"{directory}: no patch {name!r} is applied; these are: {there}")
     found[name].unlink()
+
+
+def base(directory: Path) -> str:
+    """The base model that a directory has in it, as those of `smem export` do; else ''."""
+    return str(directory) if (directory / "model.safetensors").is_file() else ""
 
 
 def _applied(directory: Path) -> list[Path]:

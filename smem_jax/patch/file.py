@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import reprlib
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ _FORMAT, _VERSION = "smem_jax.patch", "1"
 _MAX_HEADER_BYTES = 2**24
 _ROWS = "rows."  # before the names of the arrays of rows
 _MAX_SLOTS = 2**31 - 1
+_LONGEST_WINDOW = 4096  # tokens of a relevance gate, and reads
 
 
 def save(patch: Patch, path: Path) -> None:
@@ -71,7 +73,9 @@ def _patch(tensors: dict[str, np.ndarray], about: About) -> Patch:
             raise InputError(f"{name} has NaN or infinity in it")
     parts = [tensors.pop(name, None) for name in Layout._fields]
     whole = [part for part in parts if part is not None]
-    layout = Layout(*whole) if len(whole) == len(parts) else None
+    if len(whole) not in (0, len(parts)) or any(part.dtype != np.float32 for part in whole):
+        raise InputError("queries and sub-keys must be three float32 arrays, or left out")
+    layout = Layout(*whole) if whole else None
     try:
         slots, starts = (_integers(tensors.pop(name)) for name in ("slots", "starts"))
     except KeyError as error:
@@ -91,20 +95,35 @@ def _integers(array: np.ndarray) -> np.ndarray:
 def _about(text: str) -> About:
     try:
         fields: dict[str, Any] = json.loads(text)
+        for name, value in fields.items():
+            if not _is_right(name, value):
+                raise InputError(f"{name}={reprlib.repr(value)} cannot be right")
         relevance, taught = fields.pop("relevance"), fields.pop("taught")
-        about = About(
+        return About(
             **fields,
             relevance=None if relevance is None else Relevance(**relevance),
             taught=None if taught is None else tuple(taught),
         )
-        num_slots = about.num_slots
     except InputError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"what it says of itself cannot be read ({error})") from error
-    if type(num_slots) is not int or not 1 <= num_slots <= _MAX_SLOTS:
-        raise InputError(f"memory.num_slots={num_slots!r} must be from 1 to {_MAX_SLOTS}")
-    return about
+
+
+def _is_right(name: str, value: Any) -> bool:
+    """Whether a field of `About` has a value of its type, and sizes that can be meant."""
+    if name in ("relevance", "taught") and value is None:
+        return True
+    if name == "relevance":
+        return isinstance(value, dict) and all(
+            type(size) is int and size <= _LONGEST_WINDOW for size in value.values()
+        )
+    if name == "taught":
+        return isinstance(value, list) and all(isinstance(text, str) for text in value)
+    if name == "memory":
+        sizes = [value.get("num_slots"), value.get("block")] if isinstance(value, dict) else [None]
+        return all(type(size) is int and 0 <= size <= _MAX_SLOTS for size in sizes)
+    return isinstance(value, dict if name in ("settings", "effect") else str)
 
 
 def _checksum(tensors: dict[str, np.ndarray], about: str) -> str:

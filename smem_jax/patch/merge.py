@@ -16,8 +16,9 @@ import numpy as np
 
 from smem_jax.errors import InputError
 from smem_jax.patch import storage as storages
+from smem_jax.patch import together
 from smem_jax.patch.make import by_lesson
-from smem_jax.patch.patch import Layout, Patch, check_fits
+from smem_jax.patch.patch import Layout, Patch
 
 Rule = Literal["first", "last", "sum", "move"]
 
@@ -41,14 +42,10 @@ def merge(
         raise InputError(f"rule={rule!r} must be one of {', '.join(get_args(Rule))}")
     if len(patches) < 2:
         raise InputError(f"{len(patches)} patch is given; a merge needs two")
+    together.check(patches)
     first = patches[0].about
-    for patch in patches[1:]:
-        check_fits(patch, first.base_fingerprint, first.layout_fingerprint)
-        if patch.about.relevance != first.relevance:
-            raise InputError(
-                f"patch {patch.about.name!r} has the relevance gate {patch.about.relevance}, "
-                f"{first.name!r} has {first.relevance}"
-            )
+    if len({patch.about.relevance for patch in patches}) > 1:
+        raise InputError("patches with a relevance gate and without one cannot be one patch")
     layout = next((patch.layout for patch in patches if patch.layout is not None), None)
     slots = np.concatenate([patch.slots for patch in patches])
     rows = np.concatenate([patch.rows.take(np.arange(len(patch.slots))) for patch in patches])
@@ -62,10 +59,8 @@ def merge(
     if rule == "sum":
         np.add.at(rows, order[is_first][np.cumsum(is_first)[~is_first] - 1], rows[order[~is_first]])
     if rule == "move":
-        if layout is None:
-            raise InputError("rule='move' needs a patch with its sub-keys; none has them")
         moving = order[~is_first]
-        slots[moving] = _near_free_slots(slots[moving], slots, layout)
+        slots[moving] = _near_free_slots(slots[moving], slots, together.layout(patches))
         kept = np.ones_like(kept)
     chosen = order[kept]
     learned = by_lesson(slots[chosen], lessons[chosen], rows[chosen])
@@ -90,7 +85,10 @@ def diff(a: Patch, b: Patch) -> dict[str, Any]:
     `cosine` is the mean over shared slots whose rows are not zero, None where there is none.
     """
     shared, in_a, in_b = np.intersect1d(a.slots, b.slots, return_indices=True)
+    if a.rows.shape()[1] != b.rows.shape()[1]:  # of models that have nothing to do with each other
+        in_a = in_b = in_a[:0]
     rows_a, rows_b = a.rows.take(in_a), b.rows.take(in_b)
+    rows_b = rows_b.reshape(rows_a.shape)
     norms = np.linalg.norm(rows_a, axis=1) * np.linalg.norm(rows_b, axis=1)
     products = (rows_a * rows_b).sum(axis=1)[norms > 0] / norms[norms > 0]
     taught_a, taught_b = set(a.about.taught or ()), set(b.about.taught or ())

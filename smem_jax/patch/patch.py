@@ -55,6 +55,9 @@ class Layout(NamedTuple):
                 raise InputError(
                     f"{name} has shape {own.shape}; the memory layer takes {param.shape}"
                 )
+        for own, param in zip(
+            self, (layer.query.kernel, layer.query.bias, layer.sub_keys), strict=True
+        ):
             param[...] = own
 
     def fingerprint(self) -> str:
@@ -134,8 +137,18 @@ class Patch:
             raise InputError(f"slot {outside[0]} is outside of the table's {num_slots} slots")
         if len(np.unique(self.slots)) < num_rows:
             raise InputError("a slot comes twice")
-        if self.layout is not None and self.layout.fingerprint() != self.about.layout_fingerprint:
+        if self.layout is not None:
+            self._check_layout(self.layout)
+
+    def _check_layout(self, layout: Layout) -> None:
+        if layout.fingerprint() != self.about.layout_fingerprint:
             raise InputError("the queries and sub-keys are not those of its fingerprint")
+        keys, kernel = layout.sub_keys.shape, layout.query_kernel.shape
+        if len(keys) != 4 or keys[2] ** 2 != self.about.num_slots:
+            raise InputError(f"sub-keys {keys} are not those of {self.about.num_slots} slots")
+        _, value_dim = self.rows.shape()
+        if len(kernel) != 2 or kernel[0] != value_dim:
+            raise InputError(f"rows of width {value_dim} do not fit queries of {kernel}")
 
     @property
     def num_lessons(self) -> int:
@@ -169,22 +182,6 @@ def check_name(name: str) -> None:
         raise InputError(
             f"the name {name[:200]!r} of a patch must be 1 to 100 letters, digits, '_', '-' and "
             "'.', and begin with no '.'"
-        )
-
-
-def check_fits(patch: Patch, base_fingerprint: str, layout_fingerprint: str) -> None:
-    """Raises InputError for a patch of another base model or other queries and sub-keys."""
-    about = patch.about
-    if about.base_fingerprint != base_fingerprint:
-        raise InputError(
-            f"patch {about.name!r} is for the base model {about.base_fingerprint[:12]} "
-            f"({about.base}); this one is {base_fingerprint[:12]}"
-        )
-    if about.layout_fingerprint != layout_fingerprint:
-        raise InputError(
-            f"patch {about.name!r} has other queries and sub-keys ({about.layout_fingerprint[:12]},"
-            f" here {layout_fingerprint[:12]}); patches that are to go together have to be taught "
-            "with the same background.file, or one on top of the other"
         )
 
 

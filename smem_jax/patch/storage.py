@@ -55,7 +55,10 @@ def encode(rows: np.ndarray, starts: np.ndarray, storage: str, rank: int = RANK)
     if storage == "float32":
         return Plain(np.asarray(rows, np.float32))
     if storage == "bfloat16":
-        return Plain(np.asarray(rows, ml_dtypes.bfloat16))
+        halves = np.asarray(rows, ml_dtypes.bfloat16)
+        if not np.isfinite(halves.astype(np.float32)).all():
+            raise InputError(f"numbers up to {np.abs(rows).max():g} are too large for {storage!r}")
+        return Plain(halves)
     if storage == "int8":
         scales = np.abs(rows).max(axis=1, initial=0) / 127
         quotients = rows / np.where(scales == 0, 1, scales)[:, None]
@@ -105,6 +108,8 @@ class Scaled:
             raise InputError(f"rows of type {rows.dtype} with scales of {scales.dtype}")
         if scales.shape != rows.shape[:1]:
             raise InputError(f"{len(rows)} rows with scales of shape {scales.shape}")
+        if np.abs(scales).max(initial=0) > np.finfo(np.float32).max / 128:
+            raise InputError(f"a scale of {np.abs(scales).max():g} is too large")
         self.arrays: Mapping[str, np.ndarray] = {"rows": rows, "scales": scales}
 
     def shape(self) -> tuple[int, int]:
@@ -148,7 +153,12 @@ class LowRank:
             ("base_scales", (num_lessons, rank), np.float16),
         ):
             found = self.arrays[name]
-            if found.shape != shape or found.dtype != dtype or rank % 2 or bases.ndim != 3:
+            if (
+                (found.shape, found.dtype) != (shape, dtype)
+                or rank < 2
+                or rank % 2
+                or bases.ndim != 3
+            ):
                 raise InputError(
                     f"{name} has shape {found.shape} and type {found.dtype}, which does not fit "
                     f"{num_lessons} lessons of {starts[-1]} rows and rank {rank}"
@@ -189,8 +199,10 @@ class LowRank:
 
 def _encode_low_rank(rows: np.ndarray, starts: np.ndarray, rank: int) -> LowRank:
     num_rows, value_dim = rows.shape
-    if rank < 2 or rank % 2 or value_dim % 2:
-        raise InputError(f"rank={rank} and the width {value_dim} of a row must be even, from 2")
+    if not 2 <= rank <= max(value_dim, 2) or rank % 2 or value_dim % 2:
+        raise InputError(
+            f"rank={rank} must be even, from 2 to the width of a row, {value_dim}, also even"
+        )
     num_lessons = len(starts) - 1
     factors = np.zeros((num_rows, rank // 2), np.uint8)
     bases = np.zeros((num_lessons, rank, value_dim // 2), np.uint8)

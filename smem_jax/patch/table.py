@@ -16,6 +16,7 @@ import numpy as np
 from smem_jax.errors import InputError
 from smem_jax.memory.layer import MemoryLayer
 from smem_jax.memory.relevance import NO_GROUP, Relevance
+from smem_jax.patch import together
 from smem_jax.patch.patch import Patch
 
 _ROWS_AT_A_TIME = 2048  # decoded, so that little is held beside the table
@@ -78,14 +79,11 @@ class Combined(NamedTuple):
 
 
 def combined(patches: Collection[Patch]) -> Combined:
-    """The sum of patches; InputError where two have different gates or one comes twice."""
-    ordered = _ordered({str(n): _Applied(patch, 0) for n, patch in enumerate(patches)}.values())
-    relevance = None
+    """The sum of patches, at least one; InputError where they may not be on one model."""
+    together.check(list(patches))
+    ordered = _ordered([_Applied(patch, 0) for patch in patches])
     for number, one in enumerate(ordered):
-        relevance = _common(relevance, one.patch)
         one.first_group = sum(before.patch.num_lessons for before in ordered[:number])
-        if number and one.patch.identity == ordered[number - 1].patch.identity:
-            raise InputError(f"patch {one.patch.about.name!r} is given twice")
     claims = np.concatenate([one.patch.slots for one in ordered])
     _, first_claims = np.unique(claims, return_index=True)
     slots = claims[np.sort(first_claims)]
@@ -102,6 +100,7 @@ def combined(patches: Collection[Patch]) -> Combined:
         for part in _parts(own) if number else ():
             rows[there[part]] += one.patch.rows.take(part)
     lessons = [lesson for one in ordered for lesson in one.patch.lessons()]
+    relevance = together.relevance(list(patches))
     return Combined(slots, rows, groups, relevance, tuple(lessons))
 
 
@@ -140,42 +139,35 @@ class PatchedTable:
     @property
     def relevance(self) -> Relevance | None:
         """Threshold and window of the gate; None where no patch has one."""
-        found = None
-        for one in self._applied.values():
-            found = _common(found, one.patch)
-        return found
+        return together.relevance([one.patch for one in self._applied.values()])
 
     def apply(self, patch: Patch) -> None:
         """Puts a patch on.
 
-        Raises InputError, and changes nothing, for a patch that is on it, a name that another one
-        has, another number or width of rows, and another gate than that of the patches on it.
+        Raises InputError, and changes nothing, for another number or width of rows, and for what
+        may not be on one model with the patches that are on (`smem_jax.patch.together`).
         """
         name, shape = patch.about.name, (patch.about.num_slots, patch.rows.shape()[1])
-        if name in self._applied:
-            raise InputError(f"a patch named {name!r} is applied already")
         if shape != self._shape:
             raise InputError(
                 f"patch {name!r} is for {shape[0]} rows of width {shape[1]}; the table has "
                 f"{self._shape[0]} of width {self._shape[1]}"
             )
-        identity = patch.identity
-        for one in self._applied.values():
-            if one.patch.identity == identity:
-                raise InputError(f"patch {name!r} is applied already, as {one.patch.about.name!r}")
-        _common(self.relevance, patch)
+        together.check([*(one.patch for one in self._applied.values()), patch])
         self._keep(patch.slots)
         self._applied[name] = _Applied(patch, self._next_group)
         self._next_group += patch.num_lessons
-        self._rewrite(patch.slots)
+        self._rewrite(patch.slots, list(self._applied.values()))
 
     def revert(self, name: str) -> None:
         """Takes a patch off; InputError where none of that name is on."""
         if name not in self._applied:
             on = ", ".join(self._applied) or "none"
             raise InputError(f"no patch named {name!r} is applied; these are: {on}")
-        slots = self._applied.pop(name).patch.slots
-        self._rewrite(slots)
+        others = [one for other, one in self._applied.items() if other != name]
+        slots = self._applied[name].patch.slots
+        self._rewrite(slots, others)
+        del self._applied[name]  # only now: who was interrupted can do it again
         if self._kept:
             for slot in slots[self._free(slots)].tolist():
                 self._kept.pop(slot, None)
@@ -197,8 +189,9 @@ class PatchedTable:
             for place in np.flatnonzero((rows.view(np.uint32) != 0).any(axis=1)):
                 self._kept[int(part[place])] = rows[place].copy()
 
-    def _rewrite(self, slots: np.ndarray) -> None:
-        applied = _ordered(self._applied.values())
+    def _rewrite(self, slots: np.ndarray, applied: Sequence[_Applied]) -> None:
+        """Makes the rows of slots what they are with some patches on."""
+        applied = _ordered(applied)
         for part in _parts(slots):
             base = np.zeros((_ROWS_AT_A_TIME, self._shape[1]), np.float32)
             for place, slot in enumerate(part.tolist() if self._kept else ()):
@@ -217,16 +210,6 @@ def put(patch: Patch, layer: MemoryLayer) -> None:
     patched = PatchedTable(table.values[...])
     patched.apply(patch)
     table.values = table.values.replace(patched.values)
-
-
-def _common(relevance: Relevance | None, patch: Patch) -> Relevance | None:
-    """The gate of some patches and of another one; InputError where they are two."""
-    own = patch.about.relevance
-    if None not in (relevance, own) and relevance != own:
-        raise InputError(
-            f"patch {patch.about.name!r} has the relevance gate {own}, another one {relevance}"
-        )
-    return own or relevance
 
 
 def _ordered(applied: Collection[_Applied]) -> list[_Applied]:

@@ -58,6 +58,7 @@ class Teacher:
         lengths: tuple[int, ...],
         known: patches.Combined | None = None,
     ):
+        _check(learner)
         c = memory_layer(model, block).config
         self.relevance = Relevance(learner.relevance_threshold, learner.relevance_window)
         if known is not None and known.relevance not in (None, self.relevance):
@@ -208,6 +209,19 @@ class Teacher:
         self._groups[slots] = groups
         self._slots = np.concatenate([self._slots, slots.astype(np.int32)])
         self._rows = np.concatenate([self._rows, rows.astype(np.float32)])
+
+
+def _check(learner: ConfigDict) -> None:
+    """Raises InputError for what is not done here."""
+    for name, right in (
+        ("method", "sparse"),
+        ("select_once", True),
+        ("new_rows_only", True),
+        ("drift_weight", 0),
+        ("replay", 0),
+    ):
+        if learner[name] != right:
+            raise InputError(f"learner.{name}={learner[name]!r} must be {right!r} to teach facts")
 
 
 @functools.partial(jax.jit, static_argnames=("graphdef", "block"))

@@ -57,7 +57,7 @@ def two_patches(tmp_path):
             pretrained.fingerprint(base.tensors),
             memory,
             layout.fingerprint(),
-            Relevance(1, 4),
+            Relevance(2, 4),
             (f"{name} one", f"{name} two"),
         )
         stored = storage.encode(rows, starts, "int8")
@@ -76,10 +76,10 @@ def test_an_exported_directory_has_the_logits_of_the_patched_model(two_patches, 
     untaught = Transformer.from_tensors(*pretrained.load(str(out))[:2])
     logits = np.asarray(expected.model(tokens))
     assert np.abs(logits - np.asarray(untaught(tokens))).max() > 0.1
-    np.testing.assert_allclose(np.asarray(found.model(tokens)), logits, atol=1e-6)
+    np.testing.assert_array_equal(np.asarray(found.model(tokens)), logits)
     card = (out / "README.md").read_text()
-    assert "50 rows of a table of 64 slots beside block 0" in card
-    assert "2 memory patches: a, b" in card and "- b two" in card
+    assert "51 rows for a table of 64 slots in block 0" in card
+    assert "memory patches:\n  a, b" in card and "- b two" in card
     # The base model is the directory's own, wherever that goes.
     moved = out.rename(tmp_path / "moved")
     (tmp_path / "model").rename(tmp_path / "gone")
@@ -87,3 +87,10 @@ def test_an_exported_directory_has_the_logits_of_the_patched_model(two_patches, 
     capsys.readouterr()
     assert cli.main(["export", *given, "--output", str(moved)]) == 2
     assert "must be a new or an empty directory" in capsys.readouterr().err
+    # And what was exported can be exported again, and is refused without what finds its rows.
+    again = ["export", "--workdir", str(moved), "--output", str(tmp_path / "again")]
+    assert cli.main(again) == 0
+    bare = tmp_path / "bare.safetensors"
+    patches.save(patches.restored(patches.load(two_patches[0]), layout=False), bare)
+    assert cli.main(["export", "--patch", str(bare), "--output", str(tmp_path / "bare")]) == 2
+    assert not (tmp_path / "bare").exists()

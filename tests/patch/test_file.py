@@ -89,13 +89,23 @@ def about(**fields) -> str:
         ({"format": "other"}, "not a memory patch"),
         ({"sha256": "0"}, "damaged: its contents are not those of its checksum"),
         ({"about": "[]"}, "what it says of itself cannot be read"),
+        ({"tensors": {"query_bias": None}}, "must be three float32 arrays, or left out"),
+        ({"tensors": {"rows.bases": np.zeros((2, 0, 2**20), np.uint8)}}, "bases has shape"),
         ({"about": "[" * 100_000}, "what it says of itself cannot be read"),
         ({"about": about(name="../../etc/passwd")}, "the name '../../etc/passwd' of a patch must"),
         ({"about": about(name="")}, "the name '' of a patch must"),
         ({"about": about(name=".hidden")}, "begin with no"),
-        ({"about": about(unknown=1)}, "what it says of itself cannot be read"),
-        ({"about": about(memory={"num_slots": "many"})}, "memory.num_slots='many'"),
-        ({"about": about(memory={"num_slots": 60})}, "slot 60 is outside of the table's 60 slots"),
+        ({"about": about(unknown="1")}, "what it says of itself cannot be read"),
+        ({"about": about(memory={"block": 0, "num_slots": "many"})}, "memory={.*cannot be right"),
+        ({"about": about(memory={"num_slots": 64})}, "memory={.*cannot be right"),
+        ({"about": about(memory={"block": 0, "num_slots": 60})}, "slot 60 is outside of the"),
+        ({"about": about(memory={"block": 0, "num_slots": 65})}, "not those of 65 slots"),
+        ({"about": about(base=5)}, "base=5 cannot be right"),
+        ({"about": about(name=["a"])}, "name=.'a'. cannot be right"),
+        ({"about": about(taught=[1])}, "taught=.1. cannot be right"),
+        ({"about": about(effect=3)}, "effect=3 cannot be right"),
+        ({"about": about(relevance={"threshold": 1.5, "window": 2})}, "relevance=.*cannot be"),
+        ({"about": about(relevance={"threshold": 1, "window": 10**9})}, "relevance=.*cannot be"),
         ({"about": about(relevance={"threshold": 0, "window": 1})}, "relevance threshold=0"),
         ({"about": about(layout_fingerprint="x")}, "not those of its fingerprint"),
         ({"tensors": {"slots": np.asarray([1, -2, 3, 4], np.int32)}}, "slot -2 is outside"),
@@ -127,6 +137,13 @@ def test_a_header_that_is_a_bomb_is_refused_before_it_is_read(tmp_path):
         file.truncate(size + 100)
     with pytest.raises(InputError, match="the header has 33554440 bytes; 16777216 at most"):
         patches.load(path)
+    for shape in ([1] * 100, [0, 2**47, 2**47]):
+        count = 4 * int(np.prod([float(n) for n in shape]))
+        entry = {"a": {"dtype": "F32", "shape": shape, "data_offsets": [0, count]}}
+        text = json.dumps(entry).encode()
+        path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(count))
+        with pytest.raises(InputError, match="damaged: the shape of 'a'"):
+            patches.load(path)
     path.write_bytes((60_000).to_bytes(8, "little") + b'{"a":' * 12_000)
     with pytest.raises(InputError, match="header cannot be read"):
         patches.load(path)

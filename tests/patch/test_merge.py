@@ -1,5 +1,7 @@
 """One patch of several."""
 
+import dataclasses
+
 import numpy as np
 import patch_cases
 import pytest
@@ -101,8 +103,14 @@ def test_patches_that_do_not_go_together_are_refused():
     a = patch_cases.make([1], name="a")
     with pytest.raises(InputError, match="for the base model cccccccccccc"):
         patches.merge([a, patch_cases.make([2], name="b", base="c" * 64)], name="m")
-    with pytest.raises(InputError, match="relevance gate"):
+    with pytest.raises(InputError, match="with a relevance gate and without one"):
         patches.merge([a, patch_cases.make([2], relevance=Relevance(2, 2))], name="m")
+    gated = [patch_cases.make([n], name=f"g{n}", relevance=Relevance(2, n)) for n in (2, 3)]
+    with pytest.raises(InputError, match="has the relevance gate"):
+        patches.merge(gated, name="m")
+    about = dataclasses.replace(a.about, name="b", memory={"block": 1, "num_slots": N})
+    with pytest.raises(InputError, match=r"'b' is for the memory layer .'block': 1"):
+        patches.merge([a, dataclasses.replace(patch_cases.make([2]), about=about)], name="m")
     with pytest.raises(InputError, match="rule='best' must be one of first, last, sum, move"):
         patches.merge([a, patch_cases.make([2])], "best", name="m")
     with pytest.raises(InputError, match="1 patch is given; a merge needs two"):
@@ -113,7 +121,7 @@ def test_patches_that_do_not_go_together_are_refused():
     bare = [
         patches.restored(patch, layout=False) for patch in (a, patch_cases.make([1, 2], name="b"))
     ]
-    with pytest.raises(InputError, match="needs a patch with its sub-keys"):
+    with pytest.raises(InputError, match="is given; saved without them: a, b"):
         patches.merge(bare, "move", name="m")
 
 

@@ -73,6 +73,7 @@ def read_stored(
     expected = header_end + max((entry["data_offsets"][1] for entry in header.values()), default=0)
     if expected > size:
         raise InputError(f"{path}: cut short: expected {expected} bytes, got {size}")
+    _check_tiled(path, header, size - header_end)
     data = raw[header_end:]
     tensors = {name: _tensor(path, name, entry, data, dtypes) for name, entry in header.items()}
     return Stored(tensors, metadata)
@@ -125,6 +126,17 @@ def _header(path: Path, text: bytes) -> tuple[dict[str, dict], dict[str, str]]:
     return header, metadata
 
 
+def _check_tiled(path: Path, header: dict[str, dict], num_bytes: int) -> None:
+    """Raises InputError unless the tensors lie one behind the other, without gaps or overlaps."""
+    end = 0
+    for begin, next_end in sorted(entry["data_offsets"] for entry in header.values()):
+        if begin != end:
+            raise InputError(f"{path}: damaged: a tensor begins at byte {begin}, not at {end}")
+        end = next_end
+    if end != num_bytes:
+        raise InputError(f"{path}: damaged: {num_bytes - end} bytes lie behind the tensors")
+
+
 def _tensor(
     path: Path, name: str, entry: dict, data: np.ndarray, dtypes: tuple[str, ...]
 ) -> np.ndarray:
@@ -141,4 +153,7 @@ def _tensor(
             f"{path}: damaged: tensor {name!r} of shape {tuple(entry['shape'])} needs {expected} "
             f"bytes, its place has {end - begin}"
         )
-    return data[begin:end].view(dtype).reshape(entry["shape"])
+    try:
+        return data[begin:end].view(dtype).reshape(entry["shape"])
+    except ValueError as error:  # sizes that numpy has no array for
+        raise InputError(f"{path}: damaged: the shape of {name!r} ({error})") from error

@@ -11,6 +11,7 @@ about half an hour of two CPU cores, and goes on where it was cut off.
 """
 
 import argparse
+import dataclasses
 import resource
 import time
 from collections.abc import Iterator, Sequence
@@ -78,11 +79,16 @@ def _apply() -> dict[str, Any]:
     )
     about = patches.About("big", "none", "", {"num_slots": _SLOTS}, "", Relevance(32, 32))
     patch = patches.Patch(about, slots, starts, rows, None)
-    table = patches.PatchedTable(jnp.zeros((_SLOTS, _WIDTH)))
-    table.values.block_until_ready()
+    # Written once, so that all of its pages are counted before.
+    zeroed = jax.jit(lambda table: table * 0, donate_argnums=0)
+    table = patches.PatchedTable(zeroed(jnp.full((_SLOTS, _WIDTH), 1.0)).block_until_ready())
+    few = storage.encode(np.ones((1, _WIDTH), np.float32), np.asarray([0, 1]), "float32")
+    small = dataclasses.replace(patch, slots=slots[:1], starts=starts[:2] // _ROWS, rows=few)
+    table.apply(small)  # compiles
+    table.revert("big")
     held = _peak_bytes()
     seconds: dict[str, list[float]] = {"apply": [], "revert": []}
-    for _ in range(_ROUNDS + 1):  # the first compiles
+    for _ in range(_ROUNDS):
         for name, call in (
             ("apply", lambda: table.apply(patch)),
             ("revert", lambda: table.revert("big")),
@@ -94,9 +100,8 @@ def _apply() -> dict[str, Any]:
     assert not np.asarray(table.values[slots[:1000]]).any()
     return {
         "what": f"{_LESSONS} lessons on a table of 2**20 rows",
-        "apply_seconds": float(np.median(seconds["apply"][1:])),
-        "revert_seconds": float(np.median(seconds["revert"][1:])),
-        "seconds": float(np.median(seconds["apply"][1:])),
+        "seconds": float(np.median(seconds["apply"])),
+        "revert_seconds": float(np.median(seconds["revert"])),
         "mb": (_peak_bytes() - held) / 1e6,
         "rounds": _ROUNDS,
     }

@@ -4,6 +4,7 @@ import jax
 import pytest
 
 from smem_jax import user_cache
+from smem_jax.user_cache import keep_programs  # before a fixture takes it away
 
 
 @pytest.fixture
@@ -16,18 +17,18 @@ def directories(monkeypatch, tmp_path):
 
 
 def test_programs_are_kept_for_each_kind_of_processor(directories, tmp_path, monkeypatch):
-    user_cache.keep_programs()
+    keep_programs()
     first = directories["jax_compilation_cache_dir"]
     assert first.startswith(str(tmp_path / "smem_jax" / "programs"))
     monkeypatch.setattr(user_cache, "_processor", lambda: "another")
-    user_cache.keep_programs()
+    keep_programs()
     assert directories["jax_compilation_cache_dir"] != first
 
 
 def test_who_has_said_where_is_left_alone(tmp_path):
     jax.config.update("jax_compilation_cache_dir", str(tmp_path))
     try:
-        user_cache.keep_programs()
+        keep_programs()
         assert jax.config.values["jax_compilation_cache_dir"] == str(tmp_path)
     finally:
         jax.config.update("jax_compilation_cache_dir", None)

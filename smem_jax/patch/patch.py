@@ -172,7 +172,7 @@ class Patch:
         digest = hashlib.sha256()
         for array in (self.slots, self.starts, *self.rows.arrays.values()):
             digest.update(repr((array.shape, array.dtype.str)).encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
+            digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
         return digest.hexdigest()
 
 

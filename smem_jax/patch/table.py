@@ -19,7 +19,7 @@ from smem_jax.memory.relevance import NO_GROUP, Relevance
 from smem_jax.patch import together
 from smem_jax.patch.patch import Patch
 
-_ROWS_AT_A_TIME = 2048  # decoded, so that little is held beside the table
+_ROWS_AT_A_TIME = 1024  # decoded, so that little is held beside the table
 
 
 class _Applied:
@@ -54,7 +54,10 @@ def _sums(
     for one in applied:
         places = one.places(slots)
         there = np.flatnonzero(places >= 0)
-        if there.size:
+        if there.size == len(slots):  # as for the patch that goes on; slices are faster
+            base += one.patch.rows.take(places)
+            groups[:] = one.groups(places)
+        elif there.size:
             base[there] += one.patch.rows.take(places[there])
             groups[there] = one.groups(places[there])
     return base, groups
@@ -183,10 +186,12 @@ class PatchedTable:
         """Keeps rows that no patch has changed, unless they are zero."""
         free = slots[self._free(slots)]
         for part in _parts(free):
-            rows = np.asarray(_rows_at(self._stored, _padded(part)))[: len(part)]
-            rows = rows.view(self._dtype).astype(np.float32)
-            # A zero with a sign is to come back with it.
-            for place in np.flatnonzero((rows.view(np.uint32) != 0).any(axis=1)):
+            stored, is_kept = _rows_at(self._stored, _padded(part))
+            is_kept = np.asarray(is_kept)[: len(part)]
+            if not is_kept.any():
+                continue
+            rows = np.asarray(stored)[: len(part)].view(self._dtype).astype(np.float32)
+            for place in np.flatnonzero(is_kept):
                 self._kept[int(part[place])] = rows[place].copy()
 
     def _rewrite(self, slots: np.ndarray, applied: Sequence[_Applied]) -> None:
@@ -198,10 +203,11 @@ class PatchedTable:
                 if slot in self._kept:
                     base[place] = self._kept[slot]
             rows, groups = _sums(_padded(part), base, applied)
-            stored = rows.astype(self._dtype).view(self._stored.dtype)
+            stored = rows.astype(self._dtype, copy=False).view(self._stored.dtype)
             self._stored, self.groups = _written(
                 self._stored, self.groups, _padded(part), stored, groups
             )
+            self._stored.block_until_ready()  # else decoded rows would queue up
 
 
 def put(patch: Patch, layer: MemoryLayer) -> None:
@@ -228,8 +234,11 @@ def _padded(slots: np.ndarray) -> np.ndarray:
 
 
 @jax.jit
-def _rows_at(values: jax.Array, slots: jax.Array) -> jax.Array:
-    return values.at[slots].get(mode="fill", fill_value=0)
+def _rows_at(values: jax.Array, slots: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Rows of the table, and whether each has a bit that is set: a zero with a sign has."""
+    rows = values.at[slots].get(mode="fill", fill_value=0)
+    bits = rows if rows.dtype == jnp.uint16 else jax.lax.bitcast_convert_type(rows, jnp.uint32)
+    return rows, (bits != 0).any(axis=1)
 
 
 @partial(jax.jit, donate_argnames=("values", "groups"))

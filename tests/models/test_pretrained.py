@@ -35,6 +35,7 @@ def _logits(config, tensors):
 
 
 @_needs_smollm2
+@pytest.mark.slow
 def test_smollm2_gives_the_logits_of_transformers(smollm2):
     reference = np.load(_FIXTURES / "smollm2_logits.npz")
     logits = _logits(smollm2.config, smollm2.tensors)

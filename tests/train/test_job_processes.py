@@ -50,6 +50,7 @@ def metrics(workdir: Path) -> list[dict]:
     return [json.loads(line) for line in (workdir / "metrics.jsonl").open()]
 
 
+@pytest.mark.slow
 def test_two_processes_select_and_learn_as_one_does(tmp_path):
     # By plain gradient descent, which rounding in another order does not blow up.
     job = Job(tmp_path, "sparse", sparse__optimizer="sgd", sparse__learning_rate=1.0)

@@ -1,17 +1,19 @@
 """Memory patches: what storage costs, what merging costs, and how fast they go on and off.
 
-    python -m benchmarks.patches [--output FILE] [--workdir DIR] [SECTION.FIELD=VALUE ...]
+    python -m benchmarks.patches [--only PART] [--output FILE] [--workdir DIR] [FIELD=VALUE ...]
 
 Two patches are taught apart from each other, the first 100 facts of configs/stream_facts.py and the
 next 100, by `smem_jax.train.teacher` (in one pass, as in the stream), and kept in the work
 directory. Recall is of questions in words that were not trained on and of the trained ones, by
 greedy decoding. `apply` puts a patch of 1,000 lessons of 300 rows (random ones, as low_rank) on a
 table of 2**20 rows of width 576 and takes it off. Writes benchmarks/results/patches.json; takes
-about half an hour of two CPU cores, and goes on where it was cut off.
+about half an hour of two CPU cores; patches that were taught are not taught again. With `--only
+apply` or `--only recall` the rows of the other part stay as they are.
 """
 
 import argparse
 import dataclasses
+import json
 import resource
 import time
 from collections.abc import Iterator, Sequence
@@ -48,17 +50,20 @@ _ROUNDS = 5
 def main() -> None:
     """Teaches, measures and writes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", choices=("apply", "recall"))
     parser.add_argument("--output", type=Path)
     parser.add_argument("--workdir", type=Path, default=Path("runs/patches"))
     parser.add_argument("overrides", nargs="*", metavar="SECTION.FIELD=VALUE")
     args = parser.parse_args()
-    rows = [_apply()]
-    path = _ROOT / "configs" / "stream_facts.py"
-    overrides = [f"lessons.count={2 * _SIZE}", *args.overrides]
-    config = config_module.load(path, overrides, stream_defaults())
-    inputs = stream_inputs.load(config)
-    _without_table(inputs)
-    rows += _recall(config, inputs, args.workdir)
+    rows = []
+    for part in ("apply", "recall"):
+        if args.only not in (None, part):
+            before = json.loads((args.output or timing.RESULTS / "patches.json").read_text())
+            rows += [row for row in before["rows"] if row["part"] == part]
+        elif part == "apply":
+            rows.append(_apply())
+        else:
+            rows += [{"part": part, **row} for row in _recall(args.overrides, args.workdir)]
     columns = {"what": "", "mb": ".2f", "first": ".3f", "second": ".3f", "seconds": ".2f"}
     timing.show(rows, columns)
     timing.write("patches", rows, args.output)
@@ -99,6 +104,7 @@ def _apply() -> dict[str, Any]:
             seconds[name].append(time.perf_counter() - started)
     assert not np.asarray(table.values[slots[:1000]]).any()
     return {
+        "part": "apply",
         "what": f"{_LESSONS} lessons on a table of 2**20 rows",
         "seconds": float(np.median(seconds["apply"])),
         "revert_seconds": float(np.median(seconds["revert"])),
@@ -117,7 +123,12 @@ def _without_table(inputs: Inputs) -> None:
     layer.table = CompactTable.empty(layer.config)
 
 
-def _recall(config: ConfigDict, inputs: Inputs, workdir: Path) -> Iterator[dict[str, Any]]:
+def _recall(overrides: Sequence[str], workdir: Path) -> Iterator[dict[str, Any]]:
+    """What is recalled of two patches, stored and merged in each way."""
+    path = _ROOT / "configs" / "stream_facts.py"
+    config = config_module.load(path, [f"lessons.count={2 * _SIZE}", *overrides], stream_defaults())
+    inputs = stream_inputs.load(config)
+    _without_table(inputs)
     halves = inputs.lessons[:_SIZE], inputs.lessons[_SIZE:]
     taught = [
         _taught(config, inputs, lessons, workdir / f"{name}.safetensors")

@@ -1,52 +1,46 @@
-"""Orbax checkpoints of a run under way on one device."""
+"""Checkpoints of a run on one device: of the state alone, and only the latest."""
 
 from pathlib import Path
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from ml_collections import ConfigDict
 
-from smem_jax.errors import InputError
+from smem_jax import config as config_module
+from smem_jax.train.run_checkpoints import RunCheckpoints
 
 
 class TrainCheckpoints:
-    """The latest state of a run under `workdir/checkpoints`; a context manager."""
+    """The latest state of a run under `workdir/checkpoints`; a context manager.
 
-    def __init__(self, workdir: Path):
-        self._manager = ocp.CheckpointManager(
-            (workdir / "checkpoints").resolve(), options=ocp.CheckpointManagerOptions(max_to_keep=1)
+    `config` says what run it is: what was saved under another one is refused.
+    """
+
+    def __init__(self, workdir: Path, config: ConfigDict):
+        self._all = RunCheckpoints(
+            workdir / "checkpoints", keep=1, config_json=config_module.to_json(config)
         )
 
     def restore(self, state: Any) -> tuple[int, Any]:
         """Steps taken and the state after them; 0 and `state` itself where nothing was saved.
 
-        Raises InputError for a checkpoint whose arrays have other shapes than those of `state`.
+        Raises InputError for a checkpoint of another run, and for one that is not what was saved.
         """
-        step = self._manager.latest_step()
-        if step is None:
-            return 0, state
-        like = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
-        try:
-            restored = self._manager.restore(step, args=ocp.args.StandardRestore(like))
-        except (ValueError, KeyError, FileNotFoundError) as error:
-            raise InputError(
-                f"{self._manager.directory}: the checkpoint of step {step} is damaged or of "
-                f"another run; --overwrite starts anew ({_first_line(error)})"
-            ) from error
-        return step, restored
+        restored = self._all.restore(jax.tree.map(ocp.utils.to_shape_dtype_struct, state))
+        return (0, state) if restored is None else (restored.step, restored.arrays)
 
     def save(self, step: int, state: Any) -> None:
-        """Saves the state after `step` steps, all of it or nothing."""
-        self._manager.save(step, args=ocp.args.StandardSave(state))
+        """Saves the state after `step` steps, all of it or nothing.
+
+        Raises TransientError where that fails, as with no space left.
+        """
         # The step that follows is given the state's buffers to overwrite.
-        self._manager.wait_until_finished()
+        self._all.save(step, state, {}, wait=True)
 
     def __enter__(self) -> "TrainCheckpoints":
+        self._all.__enter__()
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self._manager.close()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    def __exit__(self, *exception: Any) -> None:
+        self._all.__exit__(*exception)

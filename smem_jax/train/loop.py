@@ -61,7 +61,7 @@ def train(
     state = initial_state(values, optimizer)
     graphdef, frozen = without_table(model, settings.block)
     ordinary = jax.tree.map(jnp.asarray, prepared.ordinary)
-    with TrainCheckpoints(workdir) as checkpoints:
+    with TrainCheckpoints(workdir, config) as checkpoints:
         first, state = checkpoints.restore(state)
         huge_pages.use_for(state.values)
         with MetricsWriter(workdir, first) as metrics:

@@ -138,7 +138,10 @@ class RunCheckpoints:
         if found is None:
             if damaged:
                 reasons = "; ".join(f"step {step}: {reason}" for step, reason in damaged.items())
-                raise InputError(f"{self._directory}: every checkpoint is damaged ({reasons})")
+                raise InputError(
+                    f"{self._directory}: every checkpoint is damaged ({reasons}); --overwrite "
+                    "starts anew"
+                )
             return None
         step, arrays, content = found
         self._set_aside(damaged, step)

@@ -133,7 +133,7 @@ class _Stream(NamedTuple):
         """
         c, lessons = self.config, self.inputs.lessons
         encoder = Encoder(self.inputs.tokenizer, lessons, c.lessons.lengths, c.learner.replay > 0)
-        with TrainCheckpoints(self.workdir) as checkpoints:
+        with TrainCheckpoints(self.workdir, c) as checkpoints:
             first, self.learner.state = checkpoints.restore(self.learner.state)
             for array in jax.tree.leaves(self.learner.state):
                 huge_pages.use_for(array)

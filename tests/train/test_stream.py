@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny_stream
+from ml_collections import ConfigDict
 
+from smem_jax import patch
 from smem_jax.errors import InputError
 from smem_jax.train import files, stream, stream_inputs
 from smem_jax.train.recall_matrix import RecallMatrix
@@ -54,31 +56,82 @@ def test_a_finished_run_is_not_done_again(config, finished, monkeypatch):
     assert stream.run(config, workdir) == summary
 
 
-def test_a_run_cut_off_ends_as_the_whole_one(config, finished, tmp_path, monkeypatch):
+def _cut_off(config, workdir, monkeypatch, lesson: int) -> None:
+    """A run that is interrupted while `lesson` is taught."""
+    measure_one = RecallMatrix.measure_one
+
     def stop(self, model, number):
-        if number == 5:
+        if number == lesson:
             raise KeyboardInterrupt
         return measure_one(self, model, number)
 
-    measure_one = RecallMatrix.measure_one
-    with monkeypatch.context() as patch:
-        patch.setattr(RecallMatrix, "measure_one", stop)
+    with monkeypatch.context() as context:
+        context.setattr(RecallMatrix, "measure_one", stop)
         with pytest.raises(KeyboardInterrupt):
-            stream.run(config, tmp_path / "run")
+            stream.run(config, workdir)
+
+
+def _assert_same(one: Path, other: Path) -> None:
+    """What two runs measured is equal, and so is what they learned, where that is kept."""
+    summaries = [json.loads((run / "summary.json").read_text()) for run in (one, other)]
+    for name in ("figures", "recall", "matrix", "curve"):
+        assert summaries[0][name] == summaries[1][name], name
+    logs = [files.read_lines(run / "stream.jsonl") for run in (one, other)]
+    for line in (*logs[0], *logs[1]):
+        del line["seconds"]
+    assert logs[0] == logs[1]
+    patches = [run / patch.LEARNED for run in (one, other)]
+    assert patches[0].is_file() == patches[1].is_file()
+    if patches[0].is_file():
+        found = [patch.load(path) for path in patches]
+        assert found[0].identity == found[1].identity
+
+
+def test_a_run_cut_off_ends_as_the_whole_one(config, finished, tmp_path, monkeypatch):
+    _cut_off(config, tmp_path / "run", monkeypatch, 5)
     taken = []
+    measure_one = RecallMatrix.measure_one
     monkeypatch.setattr(
         RecallMatrix,
         "measure_one",
         lambda self, model, number: taken.append(number) or measure_one(self, model, number),
     )
-    summary = stream.run(config, tmp_path / "run")
+    stream.run(config, tmp_path / "run")
     assert taken == [4, 5]
-    for name in ("figures", "recall", "matrix", "curve"):
-        assert summary[name] == finished[1][name], name
-    logs = [files.read_lines(folder / "stream.jsonl") for folder in (tmp_path / "run", finished[0])]
-    for line in (*logs[0], *logs[1]):
-        del line["seconds"]
-    assert logs[0] == logs[1]
+    _assert_same(tmp_path / "run", finished[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "learner",
+    [
+        {"relevance_threshold": 2, "select_once": True, "new_rows_only": True, "steps": 2},
+        {"method": "full", "learning_rate": 0.01},
+        {"method": "lora", "learning_rate": 0.01},
+    ],
+    ids=["gate", "full", "lora"],
+)
+def test_so_does_one_of_any_learner(config, tmp_path, monkeypatch, learner):
+    c = ConfigDict(config.to_dict())
+    c.learner.update(learner)
+    _cut_off(c, tmp_path / "cut", monkeypatch, 3)
+    stream.run(c, tmp_path / "cut")
+    stream.run(c, tmp_path / "whole")
+    _assert_same(tmp_path / "cut", tmp_path / "whole")
+
+
+def test_a_changed_byte_of_a_checkpoint_is_noticed(config, tmp_path, monkeypatch):
+    workdir = tmp_path / "run"
+    _cut_off(config, workdir, monkeypatch, 3)
+    arrays = workdir / "checkpoints" / "2" / "arrays"
+    largest = max(
+        (path for path in arrays.rglob("*") if path.is_file()), key=lambda p: p.stat().st_size
+    )
+    content = bytearray(largest.read_bytes())
+    content[len(content) // 2] ^= 1
+    largest.write_bytes(content)
+    with pytest.raises(InputError, match=r"every checkpoint is damaged .step 2.*--overwrite"):
+        stream.run(config, workdir)
 
 
 def test_files_of_something_else_are_not_lost(config, finished, tmp_path):

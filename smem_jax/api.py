@@ -223,7 +223,7 @@ class MemoryModel:
 
         def place(layout: patches.Layout | None) -> Path:
             name = "fitted" if layout is None else layout.fingerprint()[:16]
-            return user_cache.home() / f"background-{common}-{name}.npz"
+            return user_cache.home() / f"background-{common}-{name}.safetensors"
 
         path = place(self._layout)
         if not path.is_file():

@@ -118,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
 
     background = add("background", _background, "Write how often background text reads each slot.")
     background.add_argument(
-        "--output", required=True, type=Path, metavar="FILE", help="a .npz file to write"
+        "--output", required=True, type=Path, metavar="FILE", help="a .safetensors file to write"
     )
     add_config(background)
 

@@ -78,9 +78,12 @@ def test_background_says_what_it_wrote(monkeypatch, config_file, capsys):
         "background",
         lambda config, output: {"num_documents": 12, "share": 0.5, "perplexity": 1234.4},
     )
-    assert cli.main(["background", "--config", config_file, "--output", "b.npz"]) == 0
+    assert cli.main(["background", "--config", config_file, "--output", "b.safetensors"]) == 0
     out = capsys.readouterr().out
-    assert out == "b.npz: 12 documents; 50.0% of the slots are used, with a perplexity of 1,234\n"
+    assert (
+        out
+        == "b.safetensors: 12 documents; 50.0% of the slots are used, with a perplexity of 1,234\n"
+    )
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Patches as files: safetensors, with a checksum over everything that is in them."""
 
 import dataclasses
-import hashlib
 import json
 import reprlib
 from pathlib import Path
@@ -36,7 +35,7 @@ def save(patch: Patch, path: Path) -> None:
             "format": _FORMAT,
             "version": _VERSION,
             "about": about,
-            "sha256": _checksum(tensors, about),
+            "sha256": safetensors_file.checksum(tensors, about),
         },
     )
 
@@ -56,7 +55,7 @@ def load(path: Path) -> Patch:
     if version != _VERSION:
         raise InputError(f"{path}: a patch of version {version!r}; {_VERSION!r} can be read")
     text = found.metadata.get("about", "")
-    if found.metadata.get("sha256") != _checksum(found.tensors, text):
+    if found.metadata.get("sha256") != safetensors_file.checksum(found.tensors, text):
         raise InputError(f"{path}: damaged: its contents are not those of its checksum")
     try:
         return _patch(found.tensors, _about(text))
@@ -124,15 +123,6 @@ def _is_right(name: str, value: Any) -> bool:
         sizes = [value.get("num_slots"), value.get("block")] if isinstance(value, dict) else [None]
         return all(type(size) is int and 0 <= size <= _MAX_SLOTS for size in sizes)
     return isinstance(value, dict if name in ("settings", "effect") else str)
-
-
-def _checksum(tensors: dict[str, np.ndarray], about: str) -> str:
-    digest = hashlib.sha256(about.encode())
-    for name in sorted(tensors):
-        array = tensors[name]
-        digest.update(f"{name} {array.dtype.name} {array.shape}\n".encode())
-        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
-    return digest.hexdigest()
 
 
 def summary(patch: Patch) -> dict[str, Any]:

@@ -12,11 +12,10 @@ once, packs them: its settings were found that way (docs/tuning.md).
 """
 
 import dataclasses
-import os
-import zipfile
+import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -29,11 +28,12 @@ from smem_jax.errors import InputError
 from smem_jax.evaluate.batching import pad_rows
 from smem_jax.memory import fit
 from smem_jax.memory.layer import MemoryLayer
-from smem_jax.models.pretrained import Tokenizer
+from smem_jax.models.pretrained import Tokenizer, safetensors_file
 from smem_jax.models.retrofit import memory_layer
 from smem_jax.models.transformer import Transformer
 from smem_jax.train import prefix
 
+_FORMAT = "smem_jax.background"
 _FIT_TOKENS = 32_768
 _LENGTH_STEP = 32  # documents are padded to multiples of this, each of which is compiled
 
@@ -201,12 +201,13 @@ def apply(background: Background, model: Transformer, block: int) -> None:
 
 
 def save(background: Background, path: Path) -> None:
-    """Writes a `.npz` file, all of it or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        np.savez(file, **dataclasses.asdict(background))
-    os.replace(partial, path)
+    """Writes a safetensors file with a checksum, all of it or nothing."""
+    fields = dataclasses.asdict(background)
+    tensors = {name: a for name, a in fields.items() if isinstance(a, np.ndarray)}
+    about = json.dumps({name: value for name, value in fields.items() if name not in tensors})
+    checksum = safetensors_file.checksum(tensors, about)
+    metadata = {"format": _FORMAT, "about": about, "sha256": checksum}
+    safetensors_file.write(path, tensors, metadata)
 
 
 def load(path: Path, fingerprint: str, memory: str) -> Background:
@@ -217,16 +218,18 @@ def load(path: Path, fingerprint: str, memory: str) -> Background:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such background file; `smem background` writes one")
-    names = {field.name for field in dataclasses.fields(Background)}
-    try:
-        with np.load(path) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: not a background file, or cut short ({error})") from error
-    if set(arrays) != names:
+    tensors, metadata = safetensors_file.read_stored(path)
+    if metadata.get("format") != _FORMAT:
         raise InputError(f"{path}: not a background file; `smem background` writes one")
-    scalars = {name: a.item() for name, a in arrays.items() if a.ndim == 0}
-    background = Background(**{**arrays, **scalars})
+    about = metadata.get("about", "")
+    if metadata.get("sha256") != safetensors_file.checksum(tensors, about):
+        raise InputError(f"{path}: damaged: its contents are not those of its checksum")
+    try:
+        fields: dict[str, Any] = {**tensors, **json.loads(about)}
+        background = Background(**fields)
+        _check(background)
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"{path}: damaged: what it says of itself ({error})") from error
     if background.fingerprint != fingerprint:
         raise InputError(f"{path}: made with another base model than the one configured")
     if background.memory != memory:
@@ -234,6 +237,21 @@ def load(path: Path, fingerprint: str, memory: str) -> Background:
             f"{path}: made for the memory layer {background.memory}, the configuration has {memory}"
         )
     return background
+
+
+def _check(found: Background) -> None:
+    """Raises ValueError, TypeError or AttributeError unless fields have their types and fit."""
+    float(found.residual_norm + found.slot_share + found.slot_perplexity + found.num_documents)
+    frequency, indices = found.document_frequency, found.indices
+    if frequency.ndim != 1 or indices.ndim != 2 or indices.shape != found.weights.shape:
+        raise ValueError("shapes that do not fit each other")
+    if frequency.dtype != np.int32 or indices.dtype != np.int32:
+        raise ValueError("counts that are not int32")
+    if indices.size and not 0 <= indices.min() <= indices.max() < len(frequency):
+        raise ValueError("reads outside of the table")
+    for array in (found.query_kernel, found.query_bias, found.sub_keys, found.weights):
+        if array.dtype != np.float32 or not np.isfinite(array).all():
+            raise ValueError("weights that are not finite float32")
 
 
 def _bias(layer: MemoryLayer) -> nnx.Param:

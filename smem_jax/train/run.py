@@ -31,6 +31,8 @@ from smem_jax.train.loop import train
 from smem_jax.train.prepare import prepare
 from smem_jax.train.versions import versions
 
+_BACKGROUND = "background.safetensors"  # in a work directory
+
 
 class _Data(NamedTuple):
     """Everything read from files, before anything is computed."""
@@ -115,8 +117,8 @@ def background(config: ConfigDict, output: Path) -> dict[str, Any]:
     Returns `num_documents`, `share` and `perplexity` of the slots' use.
     """
     retrofitted.check(config)
-    if output.is_dir() or output.suffix != ".npz":
-        raise InputError(f"--output {output} must be the name of a .npz file")
+    if output.is_dir() or output.suffix != ".safetensors":
+        raise InputError(f"--output {output} must be the name of a .safetensors file")
     base = pretrained.load(config.model)
     documents = _documents(config, base.tokenizer)
     model = retrofitted.build(base, config)
@@ -134,7 +136,9 @@ def _state_of(workdir: Path, config: ConfigDict, overwrite: bool) -> str:
     if not workdir.exists() or (workdir.is_dir() and not any(workdir.iterdir())):
         return "new"
     previous = workdir / "config.json"
-    if not workdir.is_dir() or not (previous.is_file() or (workdir / "background.npz").is_file()):
+    if not workdir.is_dir() or not (
+        previous.is_file() or (workdir / "background.safetensors").is_file()
+    ):
         raise InputError(f"--workdir {workdir} exists and is no work directory of `smem teach`")
     if overwrite:
         return "new"
@@ -184,7 +188,7 @@ def _background(
     config, model, fingerprint: str, documents, workdir: Path
 ) -> backgrounds.Background:
     """The configured background, or the run's own; a copy goes into the work directory."""
-    own = workdir / "background.npz"
+    own = workdir / _BACKGROUND
     expected = fingerprint, retrofitted.description(config)
     if config.background.file:
         found = backgrounds.load(Path(config.background.file), *expected)

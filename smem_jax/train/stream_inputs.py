@@ -129,7 +129,7 @@ def _background(
     sample_tokens = config.background.sample_tokens
     contents = (array.tobytes() for array in documents)
     key = _hash(base.fingerprint, memory, *contents, sample_tokens)
-    path = Path(config.cache) / f"background-{key}.npz"
+    path = Path(config.cache) / f"background-{key}.safetensors"
     if not path.is_file():
         found = backgrounds.measure(
             base.model,

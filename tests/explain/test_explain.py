@@ -36,8 +36,8 @@ def config(tmp_path_factory) -> ConfigDict:
     c.facts.file = str(folder / "facts.jsonl")
     c.facts.frames = ("Q: {question}\nA:", "{question} I say")
     c.train.top_t = 8
-    run.background(c, folder / "background.npz")
-    c.background.file = str(folder / "background.npz")
+    run.background(c, folder / "background.safetensors")
+    c.background.file = str(folder / "background.safetensors")
     return c.lock()
 
 

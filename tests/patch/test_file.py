@@ -12,7 +12,6 @@ from smem_jax import patch as patches
 from smem_jax.errors import InputError
 from smem_jax.memory.relevance import Relevance
 from smem_jax.models.pretrained import safetensors_file
-from smem_jax.patch import file as patch_file
 from smem_jax.patch import storage
 
 
@@ -72,7 +71,7 @@ def rewritten(path, tensors=None, about=None, **metadata) -> None:
     text = stored.metadata["about"] if about is None else about
     arrays = {name: np.array(array) for name, array in stored.tensors.items()} | (tensors or {})
     arrays = {name: array for name, array in arrays.items() if array is not None}
-    checksum = patch_file._checksum(arrays, text)
+    checksum = safetensors_file.checksum(arrays, text)
     safetensors_file.write(
         path, arrays, stored.metadata | {"about": text, "sha256": checksum} | metadata
     )

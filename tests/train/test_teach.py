@@ -60,7 +60,7 @@ def test_every_array_but_the_selected_rows_is_bit_for_bit_as_before(config, fini
     base = pretrained.load(config.model)
     untaught = retrofitted.build(base, config)
     found = background.load(
-        workdir / "background.npz",
+        workdir / "background.safetensors",
         pretrained.fingerprint(base.tensors),
         retrofitted.description(config),
     )
@@ -102,7 +102,7 @@ def _rows(workdir: Path) -> np.ndarray:
 
 def test_the_summary_and_the_files_of_a_run(config, finished):
     workdir, summary = finished
-    names = {"config.json", "background.npz", "checkpoints", "metrics.jsonl", "events"}
+    names = {"config.json", "background.safetensors", "checkpoints", "metrics.jsonl", "events"}
     names |= {"answers.jsonl", "summary.json"}
     assert names <= {path.name for path in workdir.iterdir()}
     assert json.loads((workdir / "summary.json").read_text()) == summary
@@ -160,10 +160,9 @@ def test_asking_gives_an_answer_to_each_question(finished):
 
 
 def test_a_background_file_is_used_and_refused_for_another_memory(config, finished, tmp_path):
-    output = tmp_path / "background.npz"
+    output = tmp_path / "background.safetensors"
     assert run.background(config, output)["num_documents"] > 10
-    own = np.load(finished[0] / "background.npz")
-    np.testing.assert_array_equal(np.load(output)["document_frequency"], own["document_frequency"])
+    assert output.read_bytes() == (finished[0] / "background.safetensors").read_bytes()
     with_file = _changed(config, "background.file", str(output))
     run.teach(with_file, tmp_path / "run")
     assert _learned(tmp_path / "run").identity == _learned(finished[0]).identity

@@ -4,6 +4,7 @@ The `safetensors` package has no bfloat16 for numpy and does not say how much of
 missing; the format is a length, a JSON header and raw bytes.
 """
 
+import hashlib
 import json
 import math
 import os
@@ -105,6 +106,16 @@ def write(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, 
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def checksum(tensors: Mapping[str, np.ndarray], text: str) -> str:
+    """SHA-256 over a text and over all tensors with their names, dtypes and shapes, as hex."""
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        array = tensors[name]
+        digest.update(f"{name} {array.dtype.name} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
 
 
 def _header(path: Path, text: bytes) -> tuple[dict[str, dict], dict[str, str]]:

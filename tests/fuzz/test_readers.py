@@ -1,0 +1,32 @@
+"""Files changed at random: each is read, or refused by an error of one line, soon and in little
+memory. `coverage_guided.py` beside this looks for such files with more patience.
+"""
+
+import random
+
+import fuzz_targets
+import fuzzing
+import pytest
+
+
+@pytest.mark.parametrize("name", fuzz_targets.NAMES)
+def test_good_files_are_read_and_bad_ones_refused(name, tmp_path):
+    target = fuzz_targets.target(name, tmp_path)
+    for seed in target.seeds:
+        target.file.write_bytes(seed)
+        target.read()
+    _change(name, target, 150)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", fuzz_targets.NAMES)
+def test_many_bad_files_are_refused(name, tmp_path):
+    _change(name, fuzz_targets.target(name, tmp_path), 5000)
+
+
+def _change(name: str, target: fuzz_targets.Target, count: int) -> None:
+    rng = random.Random(name)
+    for number in range(count):
+        content = fuzzing.mutate(rng, rng.choice(target.seeds))
+        found = fuzzing.problem(target, content)
+        assert found is None, f"input {number}: {found}: {content!r}"

@@ -74,6 +74,7 @@ def job_defaults() -> ConfigDict:
     train.checkpoint_every = 50  # steps
     train.keep_checkpoints = 2
     train.log_every = 10  # steps
+    train.max_skipped = 10  # in a row, steps whose loss or gradient is not finite, ends the job
     train.evaluate_every = 100  # steps between two losses of `data.held_out_source`
 
     pretrain = config.pretrain = ConfigDict()  # of the objective 'pretrain'

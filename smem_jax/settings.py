@@ -60,6 +60,7 @@ def defaults() -> ConfigDict:
     train.num_lengths = 3  # padded lengths of a batch, each of which costs a compilation
     train.cache_prefix = True  # keep what reaches the memory layer; else run it for each batch
     train.checkpoint_every = 50  # steps
+    train.max_skipped = 10  # in a row, steps whose loss or gradient is not finite, ends the run
 
     evaluate = config.evaluate = ConfigDict()
     evaluate.frames = HELD_OUT_FRAMES

@@ -44,6 +44,7 @@ def stream_defaults() -> ConfigDict:
     learner.b1, learner.b2 = 0.9, 0.99  # of adam
     learner.weight_decay = 0.0
     learner.num_parts = 1  # of a batch, one after another: less memory, the same gradient
+    learner.max_skipped = 10  # in a row, steps whose loss or gradient is not finite, ends the run
     learner.replay = 0  # background documents in each step
     learner.replay_weight = 1.0  # of their loss, against that of the lesson
     learner.top_t = 500  # of the method sparse, as all below but the last two

@@ -29,6 +29,7 @@ from smem_jax.train.job_metrics import JobMetrics
 from smem_jax.train.processes import StopSignal, WorkdirLock, together
 from smem_jax.train.program import Program
 from smem_jax.train.run_checkpoints import RunCheckpoints
+from smem_jax.train.skipped import Skipped
 
 
 class Stopped(Exception):
@@ -89,6 +90,7 @@ def run(
         total = streams.background + config.train.steps
         checkpoints.prepare(state)
         metrics = stack.enter_context(JobMetrics(program, config, workdir, done))
+        skipped = Skipped(config.train.max_skipped)
         profiled = _profiler(workdir, profile)
         is_watched = jax.process_index() == 0 and sys.stderr.isatty()
         progress = tqdm.tqdm(
@@ -102,12 +104,15 @@ def run(
             counts = done < streams.background
             state, found = (program.count if counts else program.step)(state, rows)
             done += 1
+            if not counts:
+                skipped.add(f"batch {done}", found["loss"])
             if done == streams.background:
                 metrics.start_window(done)
             evaluates = held_out and (done == total or done % config.train.evaluate_every == 0)
             if held_out and evaluates:
                 found = {**found, "held_out_loss": metrics.measure(held_out, state)}
             if not counts and (evaluates or metrics.is_due(done)):
+                skipped.check()
                 state, use = program.slot_use(state, rows)
                 progress.set_postfix(loss=f"{metrics.write(done, {**found, **use}):.3f}")
             progress.update()
@@ -116,6 +121,7 @@ def run(
             stopped = done < total and stop.requested(done)
             if stopped or done % config.train.checkpoint_every == 0 or done == total:
                 last = stopped or done == total
+                skipped.check()
                 held_up = checkpoints.save(done, state, streams.position(), wait=last)
                 metrics.add(held_up=0.0 if last else held_up)  # nothing is held up by the last
             if stopped:

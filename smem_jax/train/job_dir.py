@@ -22,6 +22,7 @@ _FREE = (
     "train.checkpoint_every",
     "train.keep_checkpoints",
     "train.log_every",
+    "train.max_skipped",
     "train.evaluate_every",
 )
 

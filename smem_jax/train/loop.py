@@ -18,6 +18,7 @@ from smem_jax.train.examples import Schedule
 from smem_jax.train.metrics import MetricsWriter
 from smem_jax.train.prepare import Prepared
 from smem_jax.train.retrofitted import row_optimizer
+from smem_jax.train.skipped import Skipped
 from smem_jax.train.step import (
     Batch,
     DriftSample,
@@ -61,6 +62,7 @@ def train(
     state = initial_state(values, optimizer)
     graphdef, frozen = without_table(model, settings.block)
     ordinary = jax.tree.map(jnp.asarray, prepared.ordinary)
+    skipped = Skipped(c.max_skipped)
     with TrainCheckpoints(workdir, config) as checkpoints:
         first, state = checkpoints.restore(state)
         huge_pages.use_for(state.values)
@@ -83,6 +85,8 @@ def train(
                     learning_rate,
                     key,
                 )
+                skipped.add(f"step {step}", report.loss)
+                skipped.check()
                 metrics.write(
                     step,
                     loss=float(report.loss),

@@ -1,6 +1,7 @@
 """Metrics of a run as JSON lines and as TensorBoard events."""
 
 import json
+import math
 import os
 from pathlib import Path
 
@@ -22,7 +23,8 @@ class MetricsWriter:
         self._events = SummaryWriter(str(workdir / "events"), purge_step=first_step)
 
     def write(self, step: int, **scalars: float) -> None:
-        """Writes the scalars of one step."""
+        """Writes the scalars of one step that are finite; JSON has no others."""
+        scalars = {name: value for name, value in scalars.items() if math.isfinite(value)}
         # Closed after each line, since a bucket that is mounted shows no file before that.
         with self._path.open("a") as file:
             file.write(json.dumps({"step": step, **scalars}) + "\n")

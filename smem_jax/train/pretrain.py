@@ -20,6 +20,7 @@ from smem_jax.models.transformer import Transformer
 from smem_jax.sharding import of_all
 from smem_jax.train import job_model
 from smem_jax.train.next_token import total_nll
+from smem_jax.train.skipped import all_finite
 
 Metrics = dict[str, jax.Array]
 
@@ -112,18 +113,20 @@ class Pretraining:
         values_update, values_optimizer = self._values_optimizer.update(
             values_gradient, state.values_optimizer, state.values
         )
-        metrics = {
-            "loss": loss,
+        norms = {
             "gradient_norm": optax.tree.norm(params_gradient),
             "values_gradient_norm": optax.tree.norm(values_gradient),
         }
-        return state._replace(
+        is_finite = all_finite((loss, norms))
+        moved = state._replace(
             params=optax.apply_updates(state.params, params_update),
             values=optax.apply_updates(state.values, values_update),
             params_optimizer=params_optimizer,
             values_optimizer=values_optimizer,
-            step=state.step + 1,
-        ), metrics
+        )
+        state = jax.tree.map(lambda new, old: jnp.where(is_finite, new, old), moved, state)
+        metrics = {"loss": jnp.where(is_finite, loss, jnp.nan), **norms}
+        return state._replace(step=state.step + 1), metrics
 
     def held_out(self, state: PretrainState, rows: Rows[jax.Array]) -> tuple[jax.Array, jax.Array]:
         """Nats over all predicted tokens of packed rows [batch, seq], and how many there are."""

@@ -27,6 +27,7 @@ from smem_jax.scores import background_total
 from smem_jax.sharding import axes, constrain, of_all, table_layout
 from smem_jax.train import job_model
 from smem_jax.train.next_token import total_nll
+from smem_jax.train.skipped import all_finite
 
 Metrics = dict[str, jax.Array]
 
@@ -149,13 +150,15 @@ class SparseFinetuning:
         delta = jnp.zeros((c.top_t, values.shape[1]), jnp.float32)
         loss, gradient = loss_of(constrain(delta, None, "value"))
         optimizer = split_rows(self._optimizer, layout) if layout else self._optimizer
+        is_finite = all_finite((loss, gradient))
+        slots_moved = jnp.where(is_finite, chosen.slots, self._num_slots)  # none, where it is not
         moved, rows_state = optimizer.update(
-            values, _arrays(state.rows), chosen.slots, gradient, c.learning_rate
+            values, _arrays(state.rows), slots_moved, gradient, c.learning_rate
         )
         changed = state.changed[...]
         is_old = changed.at[chosen.slots].get(mode="fill", fill_value=True)
         metrics = {
-            "loss": loss,
+            "loss": jnp.where(is_finite, loss, jnp.nan),
             "gradient_norm": jnp.sqrt(jnp.sum(gradient**2)),
             "rows": chosen.is_real.sum(),
             "slot_entropy": slot_use.entropy(indices, num_slots, mask),
@@ -164,7 +167,7 @@ class SparseFinetuning:
         return state._replace(
             values=jax.tree.map(lambda _: moved, state.values),
             rows=jax.tree.unflatten(jax.tree.structure(state.rows), jax.tree.leaves(rows_state)),
-            changed=state.changed.replace(changed.at[chosen.slots].set(True, mode="drop")),
+            changed=state.changed.replace(changed.at[slots_moved].set(True, mode="drop")),
             step=state.step + 1,
         ), metrics
 

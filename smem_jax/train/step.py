@@ -17,6 +17,7 @@ from smem_jax.kernels.lookup import lookup_with_delta
 from smem_jax.models.retrofit import memory_layer
 from smem_jax.models.transformer import Transformer
 from smem_jax.optim import RowOptimizer, RowState
+from smem_jax.train.skipped import all_finite
 
 # Of numpy where rows are picked from all examples, of JAX inside of a step.
 _Array = TypeVar("_Array")
@@ -100,7 +101,10 @@ def without_table(model: Transformer, block: int) -> tuple[nnx.GraphDef, nnx.Sta
 
 
 class Report(NamedTuple):
-    """Scalars of a step: loss in nats per scored token, relative drift, rows selected."""
+    """Scalars of a step: loss in nats per scored token, relative drift, rows selected.
+
+    The loss is NaN where the step was not applied, since it or the gradient is not finite.
+    """
 
     loss: jax.Array
     drift: jax.Array
@@ -166,11 +170,14 @@ def train_step(
     (loss, gradient), _ = jax.lax.scan(add_part, (jnp.zeros(()), delta), parts)
     drift, drift_gradient = drift_of_sample(delta)
     gradient += settings.drift_weight * drift_gradient
+    is_finite = all_finite((loss, gradient))
+    moved = jnp.where(is_finite, chosen.slots, len(state.values))  # none, where it is not
     values, optimizer = settings.optimizer.update(
-        state.values, state.optimizer, chosen.slots, gradient, learning_rate
+        state.values, state.optimizer, moved, gradient, learning_rate
     )
-    changed = state.changed.at[chosen.slots].set(True, mode="drop")
-    report = Report(loss, drift, chosen.is_real.sum())
+    changed = state.changed.at[moved].set(True, mode="drop")
+    loss = jnp.where(is_finite, loss, jnp.nan)
+    report = Report(loss, drift, chosen.is_real.sum() * is_finite)
     return State(values, optimizer, changed, kept_scratch), report
 
 

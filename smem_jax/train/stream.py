@@ -7,6 +7,7 @@ so far every `evaluate.every` lessons, and held-out tasks before, along and afte
 """
 
 import json
+import math
 import shutil
 import time
 from collections.abc import Sequence
@@ -30,6 +31,7 @@ from smem_jax.train.checkpoints import TrainCheckpoints
 from smem_jax.train.clock import Clock
 from smem_jax.train.learners.batch import Batch, Encoder, with_replay
 from smem_jax.train.recall_matrix import RecallMatrix
+from smem_jax.train.skipped import Skipped
 from smem_jax.train.stream_inputs import Inputs
 from smem_jax.train.versions import machine, versions
 
@@ -59,7 +61,8 @@ def run(config: ConfigDict, workdir: Path, overwrite: bool = False) -> dict[str,
     with clock("measure before"):
         recall_before = stream_inputs.recall_before(config, inputs, recall)
     learner = learners.make(config, inputs.model, inputs.block, inputs.background)
-    after = _Stream(config, workdir, inputs, suite, learner, recall, clock).teach()
+    skipped = Skipped(config.learner.max_skipped)
+    after = _Stream(config, workdir, inputs, suite, learner, recall, clock, skipped).teach()
     files.write_npz(workdir / "after.npz", **after)
     summary = {
         "name": workdir.name,
@@ -125,6 +128,7 @@ class _Stream(NamedTuple):
     learner: learners.Learner
     recall: RecallMatrix
     clock: Clock
+    skipped: Skipped
 
     def teach(self) -> dict[str, np.ndarray]:
         """Teaches all lessons from the last checkpoint on, and evaluates along the way.
@@ -170,14 +174,16 @@ class _Stream(NamedTuple):
         for part, batch in enumerate(encoder.batches(number, steps)):
             step = number * steps + part
             found = self.learner.step(self._replayed(batch, step), step)
+            self.skipped.add(f"step {part} of lesson {number}", found["loss"])
             logged = logged or found
+        self.skipped.check()
         recall = self.recall.measure_one(self.learner.model(), number)
         files.append_line(
             self.workdir / _LOG,
             {
                 "lesson": number,
                 "id": self.inputs.lessons[number].id,
-                **logged,
+                **{name: value for name, value in logged.items() if math.isfinite(value)},
                 **{f"recall_{kind}": share for kind, share in recall.items()},
                 "seconds": time.perf_counter() - started,
             },

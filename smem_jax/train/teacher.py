@@ -8,6 +8,7 @@ spend.
 
 import functools
 import itertools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -179,6 +180,10 @@ class Teacher:
                 selected,
             )
             losses.append(float(report.loss))
+            if not math.isfinite(losses[-1]):
+                raise InputError(
+                    f"lesson {lesson.id!r} is not learned: its loss or its gradient is not finite"
+                )
         group = np.full(len(chosen), self._num_groups, np.int32)
         self._add(own_slots[chosen], np.asarray(state.values)[chosen], group)
         self._starts.append(len(self._slots) - self._first)

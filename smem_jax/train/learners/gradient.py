@@ -14,6 +14,7 @@ from flax import nnx
 from smem_jax.models.lora import LoRAParam
 from smem_jax.models.transformer import Transformer
 from smem_jax.train.learners.batch import Batch
+from smem_jax.train.skipped import all_finite
 
 
 def in_memory(path: tuple, variable: Any) -> bool:
@@ -55,7 +56,7 @@ class GradientLearner:
         """Nothing is prepared for a lesson."""
 
     def step(self, batch: Batch, number: int) -> dict[str, float]:
-        """One step; returns its loss in nats per scored token."""
+        """One step; returns its loss in nats per scored token, NaN where it was not applied."""
         trained, memory = self.state
         *self.state, loss = _step(
             self._graphdef,
@@ -108,9 +109,13 @@ def _step(
             nothing,
             parts,
         )
-    updates, memory = optimizer.update(gradient, memory, trained)
-    trained = jax.tree.map(lambda p, u: (p - learning_rate * u).astype(p.dtype), trained, updates)
-    return trained, memory, loss
+    updates, new_memory = optimizer.update(gradient, memory, trained)
+    moved = jax.tree.map(lambda p, u: (p - learning_rate * u).astype(p.dtype), trained, updates)
+    is_finite = all_finite((loss, gradient))
+    trained, memory = jax.tree.map(
+        lambda new, old: jnp.where(is_finite, new, old), (moved, new_memory), (trained, memory)
+    )
+    return trained, memory, jnp.where(is_finite, loss, jnp.nan)
 
 
 def weighted_nll(model: Transformer, x: jax.Array, batch: Batch) -> jax.Array:

@@ -1,0 +1,103 @@
+"""A step whose loss is not finite changes nothing, is named, and too many of them end the run."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny_stream
+from flax import nnx
+from job_configs import tiny
+
+from smem_jax.data.packing import Rows
+from smem_jax.errors import InputError
+from smem_jax.train import job, learners, stream, stream_inputs
+from smem_jax.train.learners.batch import Encoder
+from smem_jax.train.program import Program
+from smem_jax.train.skipped import Skipped
+
+
+def test_steps_are_named_and_counted_and_too_many_in_a_row_are_an_error(capsys):
+    skipped = Skipped(2)
+    for number, loss in enumerate((1.0, np.nan, jnp.float32(2), jnp.inf)):
+        skipped.add(f"step {number}", loss)
+    skipped.check()
+    assert skipped.total == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(" is ")[0] for line in lines] == [
+        "smem: warning: step 1",
+        "smem: warning: step 3",
+    ]
+    skipped.add("step 4", np.nan)
+    with pytest.raises(InputError, match="step 4: 2 in a row"):
+        skipped.check()
+
+
+def _bits(state):
+    """A copy of all arrays, which a step is free to overwrite, but of no count of steps."""
+    return [np.array(leaf) for leaf in jax.tree.leaves(state) if jnp.ndim(leaf)]
+
+
+def _assert_same_bits(one, other):
+    for a, b in zip(one, other, strict=True):
+        assert a.tobytes() == b.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("method", "optimizer"), [("sparse", "sgd"), ("sparse", "adam"), ("lora", "adam")]
+)
+def test_a_learner_keeps_its_bits_where_a_loss_is_not_finite(tmp_path, method, optimizer):
+    config = tiny_stream.config(tmp_path)
+    config.learner.update({"method": method, "optimizer": optimizer, "learning_rate": 0.01})
+    inputs = stream_inputs.load(config)
+    batch = Encoder(inputs.tokenizer, inputs.lessons, config.lessons.lengths, False).batches(0, 1)[
+        0
+    ]
+    learner = learners.make(config, nnx.clone(inputs.model), inputs.block, inputs.background)
+    learner.begin(batch, 0)
+    learner.step(batch, 0)
+    before = _bits(learner.state)
+    broken = batch._replace(weights=np.full_like(batch.weights, np.inf))
+    assert np.isnan(learner.step(broken, 1)["loss"])
+    _assert_same_bits(_bits(learner.state), before)
+    assert np.isfinite(learner.step(batch, 2)["loss"])
+    after = _bits(learner.state)
+    assert any((a != b).any() for a, b in zip(after, before, strict=True))
+
+
+@pytest.mark.parametrize("objective", ["pretrain", "sparse"])
+def test_a_job_keeps_its_bits_where_a_loss_is_not_finite(tmp_path, objective):
+    program = Program(tiny(objective, tmp_path), jax.devices()[:1])
+    shape = program.rows.tokens.shape
+    ones = np.ones(shape, np.int32)
+    rows = program.place(Rows(ones, np.broadcast_to(np.arange(shape[1]), shape), ones))
+    with program.use():
+        state = program.initial_state(jax.random.key(0))
+        state, _ = program.step(state, rows)
+        scale = next(name for name in _named(state.params) if name.endswith("scale.value"))
+        broken = jax.tree_util.tree_map_with_path(
+            lambda path, leaf: leaf * jnp.inf if _name(path) == scale else leaf, state.params
+        )
+        before = _bits(state._replace(params=broken))
+        state, metrics = program.step(state._replace(params=broken), rows)
+    assert np.isnan(metrics["loss"])
+    _assert_same_bits(_bits(state), before)
+
+
+def _name(path):
+    return jax.tree_util.keystr(path, simple=True, separator=".")
+
+
+def _named(tree):
+    return [_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
+
+
+def test_a_stream_and_a_job_that_diverge_end_and_name_the_step(tmp_path, capsys):
+    config = tiny_stream.config(tmp_path)
+    config.learner.update({"method": "full", "learning_rate": 1e38, "max_skipped": 2})
+    with pytest.raises(InputError, match=r"step 0 of lesson \d: 2 in a row"):
+        stream.run(config, tmp_path / "stream")
+    assert "of lesson" in capsys.readouterr().err
+    fields = {"pretrain__learning_rate": 1e38, "train__max_skipped": 3, "train__steps": 20}
+    with pytest.raises(InputError, match=r"batch \d+: 3 in a row"):
+        job.run(tiny("pretrain", tmp_path, **fields), tmp_path / "job")
+    assert (tmp_path / "job" / "checkpoints").is_dir()

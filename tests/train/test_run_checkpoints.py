@@ -179,6 +179,27 @@ def test_no_damage_to_any_file_gives_other_arrays(saved, tmp_path):
     assert used == {10, 20}
 
 
+@pytest.mark.slow
+def test_no_changed_byte_gives_other_arrays(saved, tmp_path):
+    files = sorted(path for path in (saved / "20").rglob("*") if path.is_file())
+    sizes = [path.stat().st_size for path in files]
+    noticed = 0
+    for number, place in enumerate(np.random.default_rng(0).choice(sum(sizes), 200, replace=False)):
+        index = int(np.searchsorted(np.cumsum(sizes), place, side="right"))
+        copy = shutil.copytree(saved, tmp_path / str(number))
+        changed = copy / files[index].relative_to(saved)
+        content = bytearray(changed.read_bytes())
+        content[place - sum(sizes[:index])] ^= 1 << (number % 8)
+        changed.write_bytes(content)
+        step, arrays, position = _restore(copy)
+        _assert_equal(arrays, _state(step // 10))
+        assert position == {"read": {"shard-0": step}}
+        noticed += step == 10
+        shutil.rmtree(copy)
+    print(f"{noticed} of 200 changed bytes set the checkpoint aside; the others say nothing")
+    assert noticed > 100
+
+
 def test_the_run_goes_on_after_damage_and_damaged_steps_can_be_saved_again(saved):
     for _ in range(2):
         _damages("cut", _largest(saved / "20" / "arrays"))

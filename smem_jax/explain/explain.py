@@ -7,7 +7,7 @@ that it would train are selected from the reads of all its rows.
 
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -18,18 +18,17 @@ from smem_jax.data.facts import Fact, read_facts
 from smem_jax.data.wordings import check_frames
 from smem_jax.errors import InputError
 from smem_jax.explain import analysis, page
+from smem_jax.explain.reads import reads, sample
 from smem_jax.explain.rows import Rows, rows_of
 from smem_jax.explain.summary import Ordinary, Taught, summary
 from smem_jax.models import pretrained
-from smem_jax.models.retrofit import memory_layer
 from smem_jax.models.transformer import Transformer
 from smem_jax.scores import background_total
 from smem_jax.train import background as backgrounds
-from smem_jax.train import prefix, retrofitted
+from smem_jax.train import retrofitted
 from smem_jax.train.background import Documents
 
 _LEAST_FACTS = 2  # have an overlap
-_ROWS_AT_A_TIME = 512
 
 _select_read_slots = jax.jit(slots.select_read_slots, static_argnames=("top_t", "mode"))
 
@@ -108,21 +107,6 @@ def _background(
     )
 
 
-class _Reads(NamedTuple):
-    indices: np.ndarray  # int32 [rows, seq, reads]
-    weights: np.ndarray  # float32 [rows, seq, reads]
-
-
-def _reads(model: Transformer, block: int, tokens: np.ndarray, description: str) -> _Reads:
-    """What the memory layer reads for `tokens` [rows, seq]; its hidden states are not kept."""
-    parts = []
-    for start in range(0, len(tokens), _ROWS_AT_A_TIME):
-        part = tokens[start : start + _ROWS_AT_A_TIME]
-        hidden = prefix.run(model, block, part, description).hidden
-        parts.append(prefix.reads(memory_layer(model, block), hidden))
-    return _Reads(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
-
-
 def _teach(
     config: ConfigDict,
     model: Transformer,
@@ -133,12 +117,12 @@ def _teach(
     """Each fact with the slots that a step on it alone would train."""
     longest = max(int(r.mask.sum(axis=1).max()) for r in rows)
     rows = [r.cut(longest) for r in rows]
-    reads = _reads(model, config.memory.block, np.concatenate([r.tokens for r in rows]), "facts")
+    read = reads(model, config.memory.block, np.concatenate([r.tokens for r in rows]), "facts")
     found, start = [], 0
     for number, (fact, its) in enumerate(zip(facts, rows, strict=True)):
         here = slice(start, start + len(its.tokens))
         start = here.stop
-        indices, weights = reads.indices[here], reads.weights[here]
+        indices, weights = read.indices[here], read.weights[here]
         chosen = _select(config, background, indices, its.mask, number)
         share = analysis.token_share(indices, weights, its.mask, chosen)
         found.append(Taught(fact, its, chosen, share, analysis.readers(indices, its.mask)))
@@ -171,9 +155,7 @@ def _ordinary(
     config: ConfigDict, model: Transformer, tokenizer: pretrained.Tokenizer, documents: Documents
 ) -> Ordinary:
     """The reads of random background documents, `sample_tokens` with their padding at most."""
-    count = max(1, config.background.sample_tokens // documents.tokens.shape[1])
-    order = np.random.default_rng(config.seed).permutation(len(documents.tokens))
-    sample = Documents(*(array[np.sort(order[:count])] for array in documents))
-    reads = _reads(model, config.memory.block, sample.tokens, "ordinary text")
-    is_token = np.arange(sample.tokens.shape[1]) < sample.lengths[:, None]
-    return Ordinary(sample.tokens, is_token, reads.indices, tokenizer.decode)
+    part = sample(documents, config.background.sample_tokens, config.seed)
+    found = reads(model, config.memory.block, part.tokens, "ordinary text")
+    is_token = np.arange(part.tokens.shape[1]) < part.lengths[:, None]
+    return Ordinary(part.tokens, is_token, found.indices, tokenizer.decode)

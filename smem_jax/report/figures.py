@@ -1,21 +1,27 @@
-"""The figures of a report, as SVG text to stand inside an HTML page.
+"""The figures of a report: SVG that stands inside of the page, and the same as files beside it.
 
-Text and axes take the colour of the page's text, so that a figure is legible on light and on dark.
+In the page, text and axes take the colour of its text, so that a figure is legible on light and on
+dark. The files are dark on white.
 """
 
 import io
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from smem_jax.report.read import Run
+from smem_jax.report.results import drawing
+from smem_jax.report.slot_reads import Frequency
+
 BEFORE, AFTER = "#8a919c", "#3b82f6"
 BETTER, WORSE = "#2a9d6f", "#d9652b"
 _TEXT = "#010203"  # stands for the colour of the page's text, which matplotlib cannot name
-_WIDTH = 7.2  # inches
+_WIDTH = 5.8  # inches; a phone shows less than two thirds of them, and text has to stay legible
 _KINDS = {
     "taught_exact_match": "in other words",
     "frame_exact_match": "in another frame",
@@ -25,91 +31,129 @@ _ELSEWHERE = {"wikitext_nll": "WikiText-2", "nq_answer_nll": "NaturalQuestions\n
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "smem_jax",
-    "font.size": 10,
+    "font.size": 10.5,
     "text.color": _TEXT,
     "axes.edgecolor": _TEXT,
     "axes.labelcolor": _TEXT,
-    "xtick.color": _TEXT,
-    "ytick.color": _TEXT,
     "axes.spines.top": False,
     "axes.spines.right": False,
+    "xtick.color": _TEXT,
+    "ytick.color": _TEXT,
 }
 
 
-def exact_match(summary: Mapping[str, Any]) -> str:
-    """Bars of the taught facts' exact match before and after, by kind of wording."""
-    kinds = [kind for kind in _KINDS if kind in summary]
-    with mpl.rc_context(_STYLE):
-        figure = Figure((_WIDTH, 0.75 + 0.6 * len(kinds)), layout="constrained")
-        axes = figure.subplots()
-        for offset, when, colour in ((-0.19, "before", BEFORE), (0.19, "after", AFTER)):
-            shares = [100 * summary[kind][when] for kind in kinds]
-            places = [place + offset for place in range(len(kinds))]
-            bars = axes.barh(places, shares, height=0.36, color=colour, label=when)
-            axes.bar_label(bars, [f"{share:.0f} %" for share in shares], padding=4)
-        axes.set_yticks(range(len(kinds)), [_KINDS[kind] for kind in kinds])
-        axes.invert_yaxis()
-        axes.set_xlim(0, 100)
-        axes.set_xlabel("questions answered exactly, %")
-        figure.legend(loc="outside upper right", ncols=2, frameon=False)
-        return _svg(figure, "exact-match", "Exact match of the taught facts, before and after")
+class Drawn(NamedTuple):
+    """A figure, and what it shows in a few words."""
+
+    figure: Figure
+    title: str
 
 
-def elsewhere(summary: Mapping[str, Any]) -> str:
-    """Bars of how much the likelihood of what was not taught fell or rose."""
-    names = [name for name in _ELSEWHERE if name in summary]
-    changes = [summary[name]["after"] - summary[name]["before"] for name in names]
-    with mpl.rc_context(_STYLE):
-        figure = Figure((_WIDTH, 0.75 + 0.5 * len(names)), layout="constrained")
-        axes = figure.subplots()
-        colours = [WORSE if change > 0 else BETTER for change in changes]
-        bars = axes.barh(range(len(names)), changes, height=0.5, color=colours)
-        axes.bar_label(bars, [f"{change:+.4f}" for change in changes], padding=4)
-        axes.axvline(0, color=_TEXT, linewidth=0.8)
-        axes.set_yticks(range(len(names)), [_ELSEWHERE[name] for name in names])
-        axes.invert_yaxis()
-        axes.spines["left"].set_visible(False)
-        axes.tick_params(axis="y", length=0)
-        # A change of nearly nothing should look like it.
-        reach = 1.35 * max(0.01, *map(abs, changes))
-        axes.set_xlim(-reach, reach)
-        axes.set_xlabel("change of the NLL, nats per token (left of zero is better)")
-        return _svg(figure, "elsewhere", "What was lost or gained on text that was not taught")
+@mpl.rc_context(_STYLE)
+def draw(run: Run) -> dict[str, Drawn]:
+    """All figures of what was measured, by name."""
+    found = {}
+    if any(name in run.summary for name in _KINDS):
+        found["exact-match"] = _exact_match(run.summary)
+    if any(name in run.summary for name in _ELSEWHERE):
+        found["elsewhere"] = _elsewhere(run.summary)
+    if run.metrics:
+        found["training"] = _training(run.metrics)
+    if run.slot_reads is not None:
+        found["slot-use"] = _slot_use(run.slot_reads.frequency)
+    return found
 
 
-def training(metrics: Sequence[Mapping[str, Any]]) -> str:
-    """The loss by step, that on held-out wordings where it was measured, and the drift below."""
-    has_drift = any(record.get("drift") for record in metrics)
-    with mpl.rc_context(_STYLE):
-        figure = Figure((_WIDTH, 4.2 if has_drift else 2.8), layout="constrained")
-        panels = figure.subplots(1 + has_drift, sharex=True, squeeze=False)[:, 0]
-        _curve(panels[0], metrics, "loss", AFTER, "training")
-        if any("validation_loss" in record for record in metrics):
-            _curve(panels[0], metrics, "validation_loss", WORSE, "held-out wordings", marker="o")
-            panels[0].legend(frameon=False)
-        panels[0].set_ylabel("loss, nats")
-        if has_drift:
-            _curve(panels[1], metrics, "drift", BEFORE, "drift")
-            panels[1].set_ylabel("drift on background")
-        for axes in panels:
-            axes.set_ylim(bottom=0)
-            axes.grid(alpha=0.15, color=_TEXT)
-        panels[-1].set_xlabel("step")
-        return _svg(figure, "training", "Loss by training step")
-
-
-def _curve(
-    axes: Axes, metrics: Sequence[Mapping[str, Any]], name: str, colour: str, label: str, **style
-) -> None:
-    points = [(record["step"], record[name]) for record in metrics if name in record]
-    axes.plot(*zip(*points, strict=True), color=colour, label=label, linewidth=1.6, **style)
-
-
-def _svg(figure: Figure, name: str, title: str) -> str:
-    """The figure as an `<svg>` element whose ids begin with `name`."""
+@mpl.rc_context(_STYLE)
+def svg(name: str, drawn: Drawn) -> str:
+    """A figure as an `<svg>` element whose ids begin with `name`."""
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    metadata = {"Date": None, "Creator": None}
+    drawn.figure.savefig(buffer, format="svg", transparent=True, metadata=metadata)
     text = buffer.getvalue()
     text = text[text.index("<svg ") :].replace(_TEXT, "currentColor")
     text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", text)
-    return text.replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1)
+    return text.replace("<svg ", f'<svg role="img" aria-label="{drawn.title}" ', 1)
+
+
+@mpl.rc_context(_STYLE)
+def save(figures: Mapping[str, Drawn], directory: Path) -> None:
+    """Writes each as NAME.svg and NAME.png."""
+    for name, drawn in figures.items():
+        drawing.save(drawn.figure, directory / name)
+
+
+def _exact_match(summary: Mapping[str, Any]) -> Drawn:
+    """Bars of the taught facts' exact match before and after, by kind of wording."""
+    kinds = [kind for kind in _KINDS if kind in summary]
+    figure, axes = _new(0.75 + 0.6 * len(kinds))
+    for offset, when, colour in ((-0.19, "before", BEFORE), (0.19, "after", AFTER)):
+        shares = [100 * summary[kind][when] for kind in kinds]
+        places = [place + offset for place in range(len(kinds))]
+        bars = axes.barh(places, shares, height=0.36, color=colour, label=when)
+        axes.bar_label(bars, [f"{share:.0f} %" for share in shares], padding=4)
+    axes.set_yticks(range(len(kinds)), [_KINDS[kind] for kind in kinds])
+    axes.invert_yaxis()
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("questions answered exactly, %")
+    figure.legend(loc="outside upper right", ncols=2, frameon=False)
+    return Drawn(figure, "Exact match of the taught facts, before and after")
+
+
+def _elsewhere(summary: Mapping[str, Any]) -> Drawn:
+    """Bars of how much the likelihood of what was not taught fell or rose."""
+    names = [name for name in _ELSEWHERE if name in summary]
+    changes = [summary[name]["after"] - summary[name]["before"] for name in names]
+    figure, axes = _new(0.75 + 0.5 * len(names))
+    colours = [WORSE if change > 0 else BETTER for change in changes]
+    bars = axes.barh(range(len(names)), changes, height=0.5, color=colours)
+    axes.bar_label(bars, [f"{change:+.4f}" for change in changes], padding=4)
+    axes.axvline(0, color=_TEXT, linewidth=0.8)
+    axes.set_yticks(range(len(names)), [_ELSEWHERE[name] for name in names])
+    axes.invert_yaxis()
+    axes.spines["left"].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    # A change of nearly nothing should look like it.
+    reach = 1.35 * max(0.01, *map(abs, changes))
+    axes.set_xlim(-reach, reach)
+    axes.set_xlabel("change of the NLL, nats per token (left of zero is better)")
+    return Drawn(figure, "What was lost or gained on text that was not taught")
+
+
+def _training(metrics: Sequence[Mapping[str, Any]]) -> Drawn:
+    """The loss by step, and the drift below."""
+    panels = {"loss": ("loss, nats", AFTER)}
+    if any(record.get("drift") for record in metrics):
+        panels["drift"] = ("drift on background", BEFORE)
+    figure = Figure((_WIDTH, 1.2 + 1.5 * len(panels)), layout="constrained")
+    all_axes = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
+    for axes, (name, (label, colour)) in zip(all_axes, panels.items(), strict=True):
+        points = [(record["step"], record[name]) for record in metrics if name in record]
+        axes.plot(*zip(*points, strict=True), color=colour, linewidth=1.6)
+        axes.set_ylabel(label)
+        axes.set_ylim(bottom=0)
+        axes.grid(alpha=0.15, color=_TEXT)
+    all_axes[-1].set_xlabel("step")
+    return Drawn(figure, "Loss by training step")
+
+
+def _slot_use(frequency: Frequency) -> Drawn:
+    """Shares of all slots and of the trained, by how many background documents read them."""
+    figure, axes = _new(2.9)
+    for offset, label, counts, colour in (
+        (-0.19, "all slots", frequency.all, BEFORE),
+        (0.19, "trained", frequency.trained, AFTER),
+    ):
+        places = [place + offset for place in range(len(counts))]
+        shares = [100 * count / max(sum(counts), 1) for count in counts]
+        axes.bar(places, shares, width=0.36, color=colour, label=label)
+    axes.set_xticks(range(len(frequency.least)), map(str, frequency.least))
+    axes.set_xlabel("background documents that read a slot: so many, or up to the next")
+    axes.set_ylabel("share of them, %")
+    axes.legend(frameon=False)
+    return Drawn(figure, "How often ordinary text reads the slots, all and those trained")
+
+
+def _new(height: float) -> tuple[Figure, Axes]:
+    figure = Figure((_WIDTH, height), layout="constrained")
+    return figure, figure.subplots()

@@ -2,73 +2,85 @@
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from html import escape
-from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from smem_jax.report import figures
+from smem_jax.report import answers, figures, slot_view
+from smem_jax.report.html import cell, colour, figure, pairs, quiet, table
 from smem_jax.report.read import Run, read_run
 from smem_jax.report.table import cost, rows
 
 _STYLE = Path(__file__).with_name("style.css")
-_KINDS = {
-    "reworded": "in other words",
-    "frame": "in another frame",
-    "trained": "as trained on",
-}
+# Whatever a run's texts contain, a browser fetches nothing for this page.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
 
 def write(workdir: Path) -> Path:
     """Writes `report.html` into the work directory of a finished run, and returns its path.
 
-    Raises InputError where one of its files is missing or damaged.
+    Its figures are also written as files, into `figures/`. Raises InputError where a file of the
+    run is missing or damaged.
     """
     path = workdir / "report.html"
-    text = page(read_run(workdir))
+    run = read_run(workdir)
+    drawn = figures.draw(run)
+    text = page(run, drawn)
+    figures.save(drawn, workdir / "figures")
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text, encoding="utf-8")
     os.replace(partial, path)
     return path
 
 
-def page(run: Run) -> str:
-    """The HTML of the report."""
-    title = f"{_model_name(run.summary)}: {run.summary['num_facts']} facts taught"
+def page(run: Run, drawn: Mapping[str, figures.Drawn]) -> str:
+    """The HTML of the report, with the figures that `figures.draw` gives."""
+    summary = run.summary
+    title = f"{_model_name(summary)}: {summary['num_facts']} facts taught"
     parts = [
-        f"<h1>{escape(headline(run.summary))}</h1>",
-        f'<p class="quiet">{escape(_elsewhere(run.summary) + cost(run.summary))}.</p>',
-        _comparison(run.summary),
-        *_figures(run),
+        *_headline(summary),
+        quiet(f"{_elsewhere(summary)}{cost(summary)}."),
+        _comparison(summary),
+        *_figures(drawn),
         "<h2>Every answer</h2>",
-        '<p class="quiet">An answer counts as right when it equals an accepted one, articles, case '
-        "and punctuation aside. Only what stands under 'as trained on' was trained on.</p>",
-        *(_fact(list(group)) for _, group in groupby(run.answers, lambda a: a["fact"])),
-        "<h2>The memory</h2>",
-        _memory(run.summary),
-        "<h2>The run</h2>",
-        _run(run.summary),
+        quiet(
+            "An answer counts as right when it equals an accepted one, articles, case and "
+            "punctuation aside. Only what stands under 'as trained on' was trained on."
+        ),
+        *answers.facts(run.answers),
     ]
+    if run.slot_reads is not None:
+        parts += ["<h2>What reads the trained slots</h2>", slot_view.view(run.slot_reads)]
+    parts += ["<h2>The memory</h2>", _memory(summary)]
+    if "slot-use" in drawn:
+        parts.append(
+            figure(
+                figures.svg("slot-use", drawn["slot-use"]),
+                "Slots that ordinary text reads little are the ones to train: what is written "
+                "there, other text seldom hears.",
+            )
+        )
+    parts += ["<h2>The run</h2>", _run(summary)]
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         f"<title>{escape(title)}</title>\n"
         f"<style>\n{_STYLE.read_text(encoding='utf-8')}</style>\n"
-        "</head>\n<body>\n" + "\n".join(parts) + "\n</body>\n</html>\n"
+        "</head>\n<body>\n<main>\n" + "\n".join(parts) + "\n</main>\n</body>\n</html>\n"
     )
 
 
-def headline(summary: Mapping[str, Any]) -> str:
+def _headline(summary: Mapping[str, Any]) -> Iterable[str]:
     """What was learned, in a sentence or two."""
     name, facts = _model_name(summary), summary["num_facts"]
-    sentence = f"{name} was taught {facts} facts in {summary['steps']} steps."
+    yield f"<h1>{escape(name)} was taught {facts} facts in {summary['steps']} steps</h1>"
     if match := summary.get("taught_exact_match"):
-        sentence += (
-            f" It answers {match['after']:.0%} of the questions about them that it never saw"
-            f" ({match['before']:.0%} before)."
+        yield (
+            f'<p class="lead">It answers {match["after"]:.0%} of the questions about them that it '
+            f"never saw ({match['before']:.0%} before).</p>"
         )
-    return sentence
 
 
 def _elsewhere(summary: Mapping[str, Any]) -> str:
@@ -95,73 +107,43 @@ def _rose(change: float) -> str:
 
 
 def _comparison(summary: Mapping[str, Any]) -> str:
-    return _table(
+    return table(
         ("", "before", "after", "change"),
         (
             (
-                _cell(row.label),
-                _cell(row.before, "number"),
-                _cell(row.after, "number"),
-                _cell(row.change, "number " + _colour(row.better)),
+                cell(row.label),
+                cell(row.before, "number"),
+                cell(row.after, "number strong"),
+                cell(row.change, "number " + colour(row.better)),
             )
             for row in rows(summary)
         ),
+        numbers=("before", "after", "change"),
+        kind="comparison",
     )
 
 
-def _figures(run: Run) -> Iterable[str]:
-    summary = run.summary
-    if any(name.endswith("exact_match") for name in summary):
-        yield "<h2>What it learned</h2>"
-        yield _figure(
-            figures.exact_match(summary),
-            "'In other words' is what counts: these wordings were kept out of training.",
-        )
-    if "wikitext_nll" in summary or "nq_answer_nll" in summary:
-        yield "<h2>What it lost or gained elsewhere</h2>"
-        yield _figure(
-            figures.elsewhere(summary),
-            "Change of the negative log-likelihood of text that has nothing to do with the facts.",
-        )
-    if run.metrics:
-        yield "<h2>Training</h2>"
-        yield _figure(
-            figures.training(run.metrics),
-            "A step takes one batch of wordings; drift is what the memory adds to background text.",
-        )
+_SECTIONS = {
+    "exact-match": (
+        "What it learned",
+        "'In other words' is what counts: these wordings were kept out of training.",
+    ),
+    "elsewhere": (
+        "What it lost or gained elsewhere",
+        "Change of the negative log-likelihood of text that has nothing to do with the facts.",
+    ),
+    "training": (
+        "Training",
+        "A step takes one batch of wordings; drift is what the memory adds to background text.",
+    ),
+}
 
 
-def _figure(svg: str, caption: str) -> str:
-    return f"<figure>\n{svg}\n<figcaption>{escape(caption)}</figcaption>\n</figure>"
-
-
-def _fact(answers: Sequence[Mapping[str, Any]]) -> str:
-    """One fact: how many of its questions are answered, and every answer on demand."""
-    first = next((a for a in answers if a["kind"] == "trained"), answers[0])
-    right = sum(bool(answer["correct_after"]) for answer in answers)
-    was_right = sum(bool(answer["correct_before"]) for answer in answers)
-    rank = list(_KINDS)
-    ordered = sorted(answers, key=lambda a: rank.index(a["kind"]) if a["kind"] in rank else 9)
-    shown = _table(
-        ("wording", "prompt", "before", "after"),
-        (
-            (
-                _cell(_KINDS.get(answer["kind"], answer["kind"])),
-                _cell(answer["prompt"], "prompt"),
-                _cell(answer["before"], _colour(answer["correct_before"])),
-                _cell(answer["after"], _colour(answer["correct_after"])),
-            )
-            for answer in ordered
-        ),
-    )
-    accepted = " / ".join(first["accepted"])
-    colour = _colour(right == len(answers))
-    return (
-        f"<details><summary>{escape(' '.join(first['prompt'].split()))} "
-        f"<b>{escape(accepted)}</b> "
-        f'<span class="{colour}">{right} of {len(answers)}</span> '
-        f"({was_right} before)</summary>{shown}</details>"
-    )
+def _figures(drawn: Mapping[str, figures.Drawn]) -> Iterable[str]:
+    for name, (title, caption) in _SECTIONS.items():
+        if name in drawn:
+            yield f"<h2>{title}</h2>"
+            yield figure(figures.svg(name, drawn[name]), caption)
 
 
 def _memory(summary: Mapping[str, Any]) -> str:
@@ -177,7 +159,7 @@ def _memory(summary: Mapping[str, Any]) -> str:
         shown.append(
             ("read evenly would be all; here as if", f"{use['perplexity']:,.0f} slots (perplexity)")
         )
-    return _pairs(shown)
+    return pairs(shown)
 
 
 def _run(summary: Mapping[str, Any]) -> str:
@@ -193,31 +175,4 @@ def _run(summary: Mapping[str, Any]) -> str:
         *((f"version of {name}", str(version)) for name, version in summary["versions"].items()),
     ]
     config = escape(json.dumps(summary["config"], indent=2))
-    return _pairs(shown) + f"<details><summary>Configuration</summary><pre>{config}</pre></details>"
-
-
-def _pairs(shown: Iterable[tuple[str, str]]) -> str:
-    return _table((), ((_cell(name), _cell(value, "number")) for name, value in shown))
-
-
-def _table(heads: Sequence[str], body: Iterable[Iterable[str]]) -> str:
-    numbers = {"before", "after", "change"} if "change" in heads else set()
-    top = "".join(
-        f'<th class="number">{head}</th>' if head in numbers else f"<th>{head}</th>"
-        for head in heads
-    )
-    lines = [f"<tr>{top}</tr>"] if heads else []
-    lines += [f"<tr>{''.join(cells)}</tr>" for cells in body]
-    return "<table>\n" + "\n".join(lines) + "\n</table>"
-
-
-def _cell(text: str, kind: str = "") -> str:
-    return (
-        f'<td class="{kind.strip()}">{escape(text)}</td>'
-        if kind.strip()
-        else f"<td>{escape(text)}</td>"
-    )
-
-
-def _colour(good: bool | None) -> str:
-    return "" if good is None else "good" if good else "bad"
+    return pairs(shown) + f"<details><summary>Configuration</summary><pre>{config}</pre></details>"

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from smem_jax.data.jsonl import read_lines, read_objects
 from smem_jax.errors import InputError
+from smem_jax.report.slot_reads import SlotReads, read_slot_reads
 
 # The figures of `Measured` are not here: each is there only where its data was given.
 _SUMMARY = {
@@ -38,17 +39,24 @@ class Run(NamedTuple):
     """What a work directory says.
 
     `summary` is the object of `summary.json`; `metrics` has one object for each line of
-    `metrics.jsonl`, `answers` one for each of `answers.jsonl`.
+    `metrics.jsonl`, `answers` one for each of `answers.jsonl`. `slot_reads` is None where an older
+    run left none.
     """
 
     summary: dict[str, Any]
     metrics: list[dict[str, Any]]
     answers: list[dict[str, Any]]
+    slot_reads: SlotReads | None
 
 
 def read_run(workdir: Path) -> Run:
     """Everything that a report shows; InputError for a file that is missing or damaged."""
-    return Run(_summary(workdir), _metrics(workdir / "metrics.jsonl"), read_answers(workdir))
+    return Run(
+        _summary(workdir),
+        _metrics(workdir / "metrics.jsonl"),
+        read_answers(workdir),
+        read_slot_reads(workdir / "slot_reads.json"),
+    )
 
 
 def read_answers(workdir: Path) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from smem_jax.data.text import read_text
 from smem_jax.data.wordings import check_frames
 from smem_jax.errors import InputError
 from smem_jax.evaluate.measure import Measured, Probe, is_correct, measure, probes
+from smem_jax.explain import slot_reads
 from smem_jax.memory.layer import MemoryLayer
 from smem_jax.models import pretrained
 from smem_jax.models.retrofit import memory_layer
@@ -26,7 +27,7 @@ from smem_jax.train import background as backgrounds
 from smem_jax.train import retrofitted
 from smem_jax.train.clock import Clock
 from smem_jax.train.examples import Examples, Schedule, by_length, training_pairs
-from smem_jax.train.files import write_json
+from smem_jax.train.files import write_json, write_text
 from smem_jax.train.loop import train
 from smem_jax.train.prepare import prepare
 from smem_jax.train.versions import versions
@@ -57,7 +58,9 @@ def teach(config: ConfigDict, workdir: Path, overwrite: bool = False) -> dict[st
         base = pretrained.load(config.model)
         fingerprint = pretrained.fingerprint(base.tensors)
         data = _read(config, base.tokenizer)
-        documents = None if config.background.file else _documents(config, base.tokenizer)
+        c = config.background
+        has_documents = c.text or c.questions or not c.file
+        documents = _documents(config, base.tokenizer) if has_documents else None
         model = retrofitted.build(base, config)
         base.tensors.clear()
     layer = memory_layer(model, config.memory.block)
@@ -88,6 +91,19 @@ def teach(config: ConfigDict, workdir: Path, overwrite: bool = False) -> dict[st
     with clock("measure after"):
         after = _measure(config, model, base.tokenizer, data)
     _write_answers(workdir / "answers.jsonl", data.probes, before, after)
+    with clock("slot reads"):
+        found = slot_reads.slot_reads(
+            model,
+            base.tokenizer,
+            config.memory.block,
+            data.facts,
+            config.facts.frames[0],
+            config.facts.seq_len,
+            learned.slots,
+            background,
+            documents,
+        )
+        write_text(workdir / slot_reads.FILE, json.dumps(found))
     summary = {
         **{
             name: {"before": before.figures[name], "after": after.figures[name]}

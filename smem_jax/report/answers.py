@@ -5,7 +5,8 @@ from html import escape
 from itertools import groupby
 from typing import Any
 
-from smem_jax.report.html import cell, colour, table
+from smem_jax.data.wordings import TRAINING_FRAMES
+from smem_jax.report.html import cell, colour, quiet, table
 
 KINDS = {
     "reworded": "in other words",
@@ -31,16 +32,24 @@ def _fact(answers: Sequence[Mapping[str, Any]]) -> str:
             (
                 cell(KINDS.get(answer["kind"], answer["kind"]), "quiet", "wording"),
                 cell(answer["prompt"], "prompt", "prompt"),
-                cell(answer["before"], colour(answer["correct_before"]), "before"),
-                cell(answer["after"], colour(answer["correct_after"]), "after"),
+                cell(answer["before"] or "(nothing)", colour(answer["correct_before"]), "before"),
+                cell(answer["after"] or "(nothing)", colour(answer["correct_after"]), "after"),
             )
             for answer in ordered
         ),
         kind="answers",
     )
+    also = ", ".join(first["accepted"][1:])
+    tally = f"{right} of {len(answers)} right, {was_right} before"
     return (
-        f'<details class="fact"><summary>{escape(" ".join(first["prompt"].split()))} '
-        f"<b>{escape(' / '.join(first['accepted']))}</b> "
-        f'<span class="tally {colour(right == len(answers))}">{right} of {len(answers)}</span> '
-        f'<span class="quiet">({was_right} before)</span></summary>{shown}</details>'
+        f'<details class="fact"><summary><span>{escape(_question(first["prompt"]))} '
+        f"<b>{escape(first['accepted'][0])}</b></span>"
+        f'<span class="tally {"good" if right == len(answers) else "quiet"}">{tally}</span>'
+        f"</summary>{shown}{quiet(f'Also accepted: {also}') if also else ''}</details>"
     )
+
+
+def _question(prompt: str) -> str:
+    """A prompt without the frame that questions are asked in."""
+    before, _, after = TRAINING_FRAMES[0].partition("{question}")
+    return " ".join(prompt.removeprefix(before).removesuffix(after).split())

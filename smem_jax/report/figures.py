@@ -21,7 +21,7 @@ from smem_jax.report.slot_reads import Frequency
 BEFORE, AFTER = "#8a919c", "#3b82f6"
 BETTER, WORSE = "#2a9d6f", "#d9652b"
 _TEXT = "#010203"  # stands for the colour of the page's text, which matplotlib cannot name
-_WIDTH = 5.8  # inches; a phone shows less than two thirds of them, and text has to stay legible
+_WIDTH = 5.0  # inches; a phone shows two thirds of that, and text has to stay legible
 _KINDS = {
     "taught_exact_match": "in other words",
     "frame_exact_match": "in another frame",
@@ -68,7 +68,7 @@ def draw(run: Run) -> dict[str, Drawn]:
 def svg(name: str, drawn: Drawn) -> str:
     """A figure as an `<svg>` element whose ids begin with `name`."""
     buffer = io.StringIO()
-    metadata = {"Date": None, "Creator": None}
+    metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     drawn.figure.savefig(buffer, format="svg", transparent=True, metadata=metadata)
     text = buffer.getvalue()
     text = text[text.index("<svg ") :].replace(_TEXT, "currentColor")
@@ -114,9 +114,9 @@ def _elsewhere(summary: Mapping[str, Any]) -> Drawn:
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
     # A change of nearly nothing should look like it.
-    reach = 1.35 * max(0.01, *map(abs, changes))
+    reach = 1.6 * max(0.01, *map(abs, changes))
     axes.set_xlim(-reach, reach)
-    axes.set_xlabel("change of the NLL, nats per token (left of zero is better)")
+    axes.set_xlabel("change of the NLL, nats per token (less is better)")
     return Drawn(figure, "What was lost or gained on text that was not taught")
 
 
@@ -147,8 +147,9 @@ def _slot_use(frequency: Frequency) -> Drawn:
         places = [place + offset for place in range(len(counts))]
         shares = [100 * count / max(sum(counts), 1) for count in counts]
         axes.bar(places, shares, width=0.36, color=colour, label=label)
-    axes.set_xticks(range(len(frequency.least)), map(str, frequency.least))
-    axes.set_xlabel("background documents that read a slot: so many, or up to the next")
+    names = [f"{n // 1024}k" if n >= 1024 else str(n) for n in frequency.least]
+    axes.set_xticks(range(len(names)), names)
+    axes.set_xlabel("background documents that read a slot, at least")
     axes.set_ylabel("share of them, %")
     axes.legend(frameon=False)
     return Drawn(figure, "How often ordinary text reads the slots, all and those trained")

@@ -40,11 +40,11 @@
       for (const element of readers.get(slot)) element.classList.add("also");
     }
     token.classList.replace("also", "shown") || token.classList.add("shown");
-    panel.hidden = false;
     said.replaceChildren(
       make("span", "chip", visible(its.text)),
       ` reads ${count(data.reads, "slot")}; ${its.reads} of them were trained and have ` +
-        `${percent(its.share)} of its read weight.`,
+        `${percent(its.share)} of its read weight.` +
+        (its.slots.length ? " Those with the greatest shares of it:" : ""),
     );
     read.replaceChildren(...its.slots.map(([slot, share]) => slotPart(slot, share, its)));
     panel.scrollTop = 0;
@@ -55,7 +55,7 @@
     const bar = make("div", "bar");
     bar.style.setProperty("--share", share);
     const title = make("h3", "", `Slot ${slot.toLocaleString("en")}`);
-    title.append(make("span", "quiet", `${percent(share)} of the weight`));
+    title.append(make("span", "quiet", percent(share)));
     const others = tokens.filter(([row, place]) => row !== its.row || place !== its.place);
     const here = data.rows[its.row].fact;
     const ofFact = others.filter(([row]) => data.rows[row].fact === here);
@@ -91,7 +91,7 @@
   }
 
   function chip(row, place) {
-    return make("span", "chip", visible(data.rows[row].tokens[place][0]));
+    return make("span", "chip", visible(data.rows[row].tokens[place][0]).trimStart() || "·");
   }
 
   function hold(token) {
@@ -154,4 +154,8 @@
       event.preventDefault();
     });
   }
+
+  document.getElementById("unscripted").hidden = true;
+  panel.hidden = false;
+  show(tokensOf[0][tokensOf[0].length >> 1]);
 }

@@ -51,14 +51,15 @@ def page(run: Run, drawn: Mapping[str, figures.Drawn]) -> str:
         *answers.facts(run.answers),
     ]
     if run.slot_reads is not None:
-        parts += ["<h2>What reads the trained slots</h2>", slot_view.view(run.slot_reads)]
+        view = slot_view.view(run.slot_reads)
+        parts.append(f"<section>\n<h2>What reads the trained slots</h2>\n{view}\n</section>")
     parts += ["<h2>The memory</h2>", _memory(summary)]
-    if "slot-use" in drawn:
+    if run.slot_reads is not None:
         parts.append(
             figure(
                 figures.svg("slot-use", drawn["slot-use"]),
-                "Slots that ordinary text reads little are the ones to train: what is written "
-                "there, other text seldom hears.",
+                f"Of {run.slot_reads.documents:,} background documents. What is written to a slot "
+                "is heard wherever that slot is read.",
             )
         )
     parts += ["<h2>The run</h2>", _run(summary)]

@@ -107,7 +107,7 @@ def _slot_reads(given: dict[str, Any]) -> SlotReads:
 
 def _row(given: dict[str, Any]) -> Row:
     tokens = [
-        Token(str(text), float(share), int(reads), [(int(s), float(w)) for s, w in slots])
+        Token(str(text), _share(share), int(reads), [(int(s), _share(w)) for s, w in slots])
         for text, share, reads, slots in given["tokens"]
     ]
     return Row(*(str(given[name]) for name in ("fact", "question", "answer", "kind")), tokens)
@@ -117,3 +117,9 @@ def _slot(given: dict[str, Any]) -> Slot:
     snippets = [(str(before), str(it), str(after)) for before, it, after in given["snippets"]]
     tokens = [(int(row), int(place)) for row, place in given["tokens"]]
     return Slot(int(given["documents"]), int(given["num_tokens"]), tokens, snippets)
+
+
+def _share(given: Any) -> float:
+    if not 0 <= float(given) <= 1:
+        raise ValueError(f"{given} is no share")
+    return float(given)

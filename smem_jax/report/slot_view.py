@@ -17,23 +17,22 @@ _SCRIPT = Path(__file__).with_name("page.js")
 
 
 def view(found: SlotReads) -> str:
-    """The wordings, the panel beside them, the data and the script."""
+    """The panel, the wordings below it, the data and the script."""
     numbered = list(enumerate(found.rows))
     facts = [list(group) for _, group in groupby(numbered, lambda item: item[1].fact)]
     shown = "\n".join(_fact(rows, is_open=number == 0) for number, rows in enumerate(facts))
     return (
         quiet(
             "A token is the darker, the more of what it reads lies in trained slots. Point at one, "
-            "tap it, or move to it with Tab and the arrow keys: it shows the trained slots that "
-            "weigh most for it, and what else reads them. A click or Enter holds it, Escape lets "
-            "it go."
+            "tap it, or move to it with Tab and the arrow keys: the panel has the trained slots "
+            "that weigh most for it, and what else reads them, and the tokens that do are "
+            "underlined. A click or Enter holds it, Escape lets it go."
         )
-        + "<noscript>"
-        + quiet("This needs JavaScript; slot_reads.json beside this page has the same.")
-        + "</noscript>\n"
-        + f'<div class="slots">\n<div>\n{shown}\n</div>\n'
+        + '\n<p id="unscripted" class="quiet">This needs JavaScript; slot_reads.json beside this '
+        "page has the same.</p>\n"
         '<aside id="panel" aria-label="What the token reads" hidden tabindex="0">'
-        '<p id="said" role="status"></p><div id="read"></div></aside>\n</div>\n'
+        '<p id="said" role="status"></p><div id="read"></div></aside>\n'
+        f"{shown}\n"
         f'<script type="application/json" id="slot-reads">{_data(found)}</script>\n'
         f"<script>\n{_SCRIPT.read_text(encoding='utf-8')}</script>"
     )
@@ -49,8 +48,8 @@ def _fact(rows: list[tuple[int, Row]], is_open: bool) -> str:
         for number, row in rows
     )
     return (
-        f'<details class="fact"{" open" if is_open else ""}><summary>{escape(first.question)} '
-        f"<b>{escape(first.answer)}</b></summary>\n{lines}\n</details>"
+        f'<details class="fact"{" open" if is_open else ""}><summary>'
+        f"<span>{escape(first.question)} <b>{escape(first.answer)}</b></span></summary>\n{lines}\n</details>"
     )
 
 

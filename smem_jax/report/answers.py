@@ -15,9 +15,15 @@ KINDS = {
 }
 
 
+_MOST_FACTS = 300  # of some 4 kB each
+
+
 def facts(answers: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The lines of `answers.jsonl` as one `<details>` for each fact."""
-    return [_fact(list(group)) for _, group in groupby(answers, lambda answer: answer["fact"])]
+    """The lines of `answers.jsonl` as one `<details>` for each fact, of the first 300."""
+    groups = [list(group) for _, group in groupby(answers, lambda answer: answer["fact"])]
+    left = len(groups) - _MOST_FACTS
+    rest = [quiet(f"answers.jsonl has those to {left} more facts.")] if left > 0 else []
+    return [*map(_fact, groups[:_MOST_FACTS]), *rest]
 
 
 def _fact(answers: Sequence[Mapping[str, Any]]) -> str:

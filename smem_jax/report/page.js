@@ -42,7 +42,7 @@
     token.classList.replace("also", "shown") || token.classList.add("shown");
     said.replaceChildren(
       make("span", "chip", visible(its.text)),
-      ` reads ${count(data.reads, "slot")}; ${its.reads} of them were trained and have ` +
+      ` makes ${count(data.reads, "read")}; ${its.reads} are of trained slots and have ` +
         `${percent(its.share)} of its read weight.` +
         (its.slots.length ? " Those with the greatest shares of it:" : ""),
     );

@@ -94,10 +94,9 @@ def _slot_reads(given: dict[str, Any]) -> SlotReads:
     )
     if len({*map(len, found.frequency)}) != 1:
         raise ValueError("document_frequency: its lists differ in length")
-    for row in found.rows:
-        for token in row.tokens:
-            for slot, _ in token.slots:
-                found.slots[slot]
+    listed = {number for row in found.rows for token in row.tokens for number, _ in token.slots}
+    if not listed <= set(found.slots):
+        raise ValueError(f"slot {min(listed - set(found.slots))} is missing")
     for number, slot in found.slots.items():
         for row_number, place in slot.tokens:
             if min(row_number, place) < 0 or place >= len(found.rows[row_number].tokens):
@@ -110,7 +109,10 @@ def _row(given: dict[str, Any]) -> Row:
         Token(str(text), _share(share), int(reads), [(int(s), _share(w)) for s, w in slots])
         for text, share, reads, slots in given["tokens"]
     ]
-    return Row(*(str(given[name]) for name in ("fact", "question", "answer", "kind")), tokens)
+    fact, question, answer, kind = (
+        str(given[name]) for name in ("fact", "question", "answer", "kind")
+    )
+    return Row(fact, question, answer, kind, tokens)
 
 
 def _slot(given: dict[str, Any]) -> Slot:

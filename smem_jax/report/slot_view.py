@@ -49,7 +49,8 @@ def _fact(rows: list[tuple[int, Row]], is_open: bool) -> str:
     )
     return (
         f'<details class="fact"{" open" if is_open else ""}><summary>'
-        f"<span>{escape(first.question)} <b>{escape(first.answer)}</b></span></summary>\n{lines}\n</details>"
+        f"<span>{escape(first.question)} <b>{escape(first.answer)}</b></span></summary>\n"
+        f"{lines}\n</details>"
     )
 
 

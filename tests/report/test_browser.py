@@ -78,14 +78,15 @@ def _expect_panel(page: Page, slot_reads: dict, row: int, place: int) -> None:
     rows = slot_reads["rows"]
     text, share, reads, slots = rows[row]["tokens"][place]
     said = page.get_by_role("status")
-    expect(said).to_contain_text(f"{text.strip() or '↵'} reads 8 slots; {reads} of them were")
+    expect(said).to_contain_text(f"{text.strip() or '↵'} makes 8 reads; {reads} are of trained")
     expect(said).to_contain_text(f"{100 * share:.0f} % of its read weight")
     parts = page.locator("#read .slot")
     expect(parts).to_have_count(len(slots))
     for part, (number, weight) in zip(parts.all(), slots, strict=True):
         slot = slot_reads["slots"][str(number)]
         expect(part.locator("h3")).to_have_text(f"Slot {number}{100 * weight:.0f} %")
-        lines = dict(zip(part.locator("h4").all_text_contents(), part.locator(".line > div").all()))
+        names = part.locator("h4").all_text_contents()
+        lines = dict(zip(names, part.locator(".line > div").all(), strict=True))
         expected: dict[str, list[str]] = {"This fact": [], "Other facts": []}
         for at in slot["tokens"]:
             if at != [row, place]:
@@ -133,7 +134,7 @@ def test_tokens_that_read_the_same_slots_are_marked(open_page):
 
 
 def test_keys_reach_a_token_move_on_hold_and_let_go(open_page, slot_reads):
-    page = open_page()
+    page = open_page(viewport={"width": 700, "height": 500})
     for _ in range(20):
         page.keyboard.press("Tab")
         if page.locator(".token:focus").count():
@@ -152,6 +153,7 @@ def test_keys_reach_a_token_move_on_hold_and_let_go(open_page, slot_reads):
         page.keyboard.press(key)
         expect(_token(page, row, place)).to_be_focused()
         _expect_panel(page, slot_reads, row, place)
+        assert page.evaluate(_IS_SEEN)
     page.keyboard.press("Enter")
     expect(_token(page, 0, 1)).to_have_attribute("aria-pressed", "true")
     _token(page, 1, 0).hover()
@@ -163,6 +165,14 @@ def test_keys_reach_a_token_move_on_hold_and_let_go(open_page, slot_reads):
     _expect_panel(page, slot_reads, 0, 0)
     page.keyboard.press("Tab")  # leaves the wording for the next one
     expect(_token(page, 1, 0)).to_be_focused()
+
+
+# Whether what has the focus is in the window, and nothing lies over it.
+_IS_SEEN = """() => {
+  const box = document.activeElement.getBoundingClientRect();
+  const there = [box.left + box.width / 2, box.top + box.height / 2];
+  return document.elementFromPoint(...there) === document.activeElement;
+}"""
 
 
 def test_a_tap_on_a_phone_shows_slots_and_nothing_is_wider_than_the_page(open_page, slot_reads):
@@ -186,28 +196,30 @@ def test_text_stands_out_from_its_page(open_page, scheme):
     page = open_page(color_scheme=scheme)
     _open_all(page)
     _token(page, 0, 1).hover()
-    luminance = page.evaluate(f"({_LUMINANCE})(getComputedStyle(document.body).backgroundColor)")
-    assert luminance > 0.8 if scheme == "light" else luminance < 0.05
+    background = _luminance(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+    assert background > 0.8 if scheme == "light" else background < 0.05
     for name in ("body", "p.quiet", "td.good", "td.bad", "#read .quiet", "svg text", "summary"):
-        text, behind = page.locator(name).first.evaluate(f"""element => {{
-          const luminance = {_LUMINANCE};
-          let box = element;
-          const page = (e) => getComputedStyle(e).backgroundColor;
-          while (page(box) === "rgba(0, 0, 0, 0)") box = box.parentElement;
-          const style = getComputedStyle(element);
-          return [luminance(element.closest("svg") ? style.fill : style.color), luminance(page(box))];
-        }}""")
+        text, behind = map(_luminance, page.locator(name).first.evaluate(_COLOURS))
         ratio = (max(text, behind) + 0.05) / (min(text, behind) + 0.05)
         assert ratio >= 4.5, name
     _keep(page, scheme)
 
 
-# Relative luminance of 'rgb(...)', as the Web Content Accessibility Guidelines define it.
-_LUMINANCE = """(text) => {
-  const parts = text.match(/[\\d.]+/g).slice(0, 3).map((part) => part / 255);
-  const linear = parts.map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
-  return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2];
+# The colour of an element's text and the one behind it.
+_COLOURS = """(element) => {
+  const page = (box) => getComputedStyle(box).backgroundColor;
+  const { color, fill } = getComputedStyle(element);
+  let box = element;
+  while (page(box) === "rgba(0, 0, 0, 0)") box = box.parentElement;
+  return [element.closest("svg") ? fill : color, page(box)];
 }"""
+
+
+def _luminance(colour: str) -> float:
+    """Of 'rgb(...)', as the Web Content Accessibility Guidelines define it."""
+    parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 def test_without_scripts_the_page_can_still_be_read(open_page):

@@ -10,6 +10,8 @@ from matplotlib import image
 
 from smem_jax import report
 from smem_jax.errors import InputError
+from smem_jax.report import answers
+from smem_jax.report.read import read_answers
 
 VOID = {"meta", "link", "br", "img"}
 
@@ -107,6 +109,13 @@ def test_slots_of_each_token_stand_in_the_page(text, slot_reads):
     for name in ("slots", "documents"):
         assert data[name] == slot_reads[name]
     assert [row["tokens"] for row in data["rows"]] == [row["tokens"] for row in slot_reads["rows"]]
+
+
+def test_answers_to_the_first_facts_are_shown_where_there_are_many(workdir, monkeypatch):
+    assert "more facts" not in answers.facts(read_answers(workdir))[-1]
+    monkeypatch.setattr(answers, "_MOST_FACTS", 1)
+    first, rest = answers.facts(read_answers(workdir))
+    assert "Ada &amp; Grace" in first and "answers.jsonl has those to 1 more facts" in rest
 
 
 def test_a_run_of_before_slot_reads_has_a_page_without_them(workdir):

@@ -103,7 +103,7 @@ def _rows(workdir: Path) -> np.ndarray:
 def test_the_summary_and_the_files_of_a_run(config, finished):
     workdir, summary = finished
     names = {"config.json", "background.safetensors", "checkpoints", "metrics.jsonl", "events"}
-    names |= {"answers.jsonl", "summary.json"}
+    names |= {"answers.jsonl", "summary.json", "slot_reads.json"}
     assert names <= {path.name for path in workdir.iterdir()}
     assert json.loads((workdir / "summary.json").read_text()) == summary
     for name in ("taught_exact_match", "wikitext_nll", "nq_answer_nll", "nq_f1"):
@@ -115,6 +115,12 @@ def test_the_summary_and_the_files_of_a_run(config, finished):
     answers = [json.loads(line) for line in (workdir / "answers.jsonl").open()]
     kinds = [line["kind"] for line in answers]
     assert (kinds.count("trained"), kinds.count("frame"), kinds.count("reworded")) == (3, 9, 3)
+    reads = json.loads((workdir / "slot_reads.json").read_text())
+    assert [(row["fact"], row["kind"]) for row in reads["rows"]] == [
+        (str(number), kind) for number in (1, 2, 3) for kind in ("trained", "reworded")
+    ]
+    assert set(map(int, reads["slots"])) <= set(_learned(workdir).slots.tolist())
+    assert sum(reads["document_frequency"]["trained"]) == summary["slots_updated"]
 
 
 def test_a_run_that_was_cut_off_ends_as_it_would_have(config, finished, tmp_path, monkeypatch):
@@ -166,7 +172,14 @@ def test_a_background_file_is_used_and_refused_for_another_memory(config, finish
     with_file = _changed(config, "background.file", str(output))
     run.teach(with_file, tmp_path / "run")
     assert _learned(tmp_path / "run").identity == _learned(finished[0]).identity
+    reads = (tmp_path / "run" / "slot_reads.json").read_text()
+    assert reads == (finished[0] / "slot_reads.json").read_text()
     other = _changed(with_file, "memory.score_scale", 3.0)
+    without_text = _changed(with_file, "background.text", "")
+    run.teach(_changed(without_text, "background.questions", ""), tmp_path / "bare")
+    bare = json.loads((tmp_path / "bare" / "slot_reads.json").read_text())
+    assert bare["rows"] == json.loads(reads)["rows"]
+    assert not any(slot["snippets"] for slot in bare["slots"].values())
     with pytest.raises(InputError, match="made for the memory layer"):
         run.teach(other, tmp_path / "other")
     found = dataclasses.replace(_loaded(output, config), fingerprint="other")

@@ -3,8 +3,9 @@
 `smem teach` writes it for the report of the run, which shows it for the token that is pointed at.
 """
 
+import itertools
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -66,9 +67,8 @@ def slot_reads(
     """
     shown = _wordings(tokenizer, facts, frame, seq_len)
     lengths = np.asarray([len(wording.ids) for wording in shown])
-    tokens = pad_rows(
-        [wording.ids for wording in shown], len(shown), lengths.max(), tokenizer.pad_id
-    )
+    ids = [wording.ids for wording in shown]
+    tokens = pad_rows(ids, len(shown), lengths.max(), tokenizer.pad_id)
     mask = np.arange(tokens.shape[1]) < lengths[:, None]
     found = reads(model, block, tokens, None)
     share = analysis.token_share(*found, mask, trained)
@@ -126,8 +126,9 @@ def _wordings(
         others = [("reworded", text) for text in fact.held_out]
         others += [("trained", text) for text in fact.paraphrases]
         made = (_wording(tokenizer, fact, *other, frame) for other in others)
-        fitting = [wording for wording in made if len(wording.ids) <= seq_len][:1]
-        found += [_wording(tokenizer, fact, "trained", fact.question, frame), *fitting]
+        fitting = (wording for wording in made if len(wording.ids) <= seq_len)
+        found.append(_wording(tokenizer, fact, "trained", fact.question, frame))
+        found += itertools.islice(fitting, 1)
         if sum(len(wording.ids) for wording in found) > _TOKENS:
             break
     return found
@@ -144,11 +145,11 @@ def _wording(tokenizer: Tokenizer, fact: Fact, kind: str, question: str, frame: 
 
 
 def _by_token(
-    found: Reads, mask: np.ndarray, chosen: Collection[int] | np.ndarray
+    found: Reads, mask: np.ndarray, chosen: Sequence[int] | np.ndarray
 ) -> dict[_Place, dict[int, float]]:
     """Of each token the chosen slots that it reads, with the share of its weight that each gets."""
     total = found.weights.sum(axis=-1)
-    is_chosen = np.isin(found.indices, np.asarray(chosen)) & mask[..., None]
+    is_chosen = np.isin(found.indices, chosen) & mask[..., None]
     shares: dict[_Place, dict[int, float]] = defaultdict(lambda: defaultdict(float))
     for row, place, read in np.argwhere(is_chosen).tolist():
         share = float(found.weights[row, place, read] / total[row, place])

@@ -23,10 +23,10 @@ def view(found: SlotReads) -> str:
     shown = "\n".join(_fact(rows, is_open=number == 0) for number, rows in enumerate(facts))
     return (
         quiet(
-            "A token is the darker, the more of what it reads lies in trained slots. Point at one, "
-            "tap it, or move to it with Tab and the arrow keys: the panel has the trained slots "
-            "that weigh most for it, and what else reads them, and the tokens that do are "
-            "underlined. A click or Enter holds it, Escape lets it go."
+            "A token is the bluer, the more of what it reads lies in trained slots. Point at one, "
+            "tap it, or move to it with Tab and the arrow keys: the panel says which trained slots "
+            "weigh most for it and what else reads them. Tokens for which the same slots weigh "
+            "most are underlined. A click or Enter holds the token, Escape lets it go."
         )
         + '\n<p id="unscripted" class="quiet">This needs JavaScript; slot_reads.json beside this '
         "page has the same.</p>\n"

@@ -7,6 +7,9 @@ from typing import Any, NamedTuple
 from smem_jax.data.jsonl import read_lines
 from smem_jax.errors import InputError
 
+# What JSON of another form gives rise to below.
+_DAMAGED = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
+
 
 class Token(NamedTuple):
     """A token of a wording.
@@ -78,9 +81,8 @@ def read_slot_reads(path: Path) -> SlotReads | None:
     text = "\n".join(line for _, line in read_lines(path))
     try:
         return _slot_reads(json.loads(text))
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path}: not what `smem teach` writes ({said})") from error
+    except _DAMAGED as error:
+        raise InputError(f"{path}: not what `smem teach` writes ({error!r:.80})") from error
 
 
 def _slot_reads(given: dict[str, Any]) -> SlotReads:

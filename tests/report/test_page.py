@@ -156,7 +156,8 @@ def test_a_missing_file_is_named(workdir, name):
         ("slot_reads.json", "", r"slot_reads\.json: the file is empty"),
         ("slot_reads.json", '{"rows": ', r"slot_reads\.json: not what `smem teach` writes"),
         ("slot_reads.json", "[1]", r"slot_reads\.json: not what `smem teach` writes"),
-        ("slot_reads.json", "{}", r"slot_reads\.json: .* \('document_frequency'\)"),
+        ("slot_reads.json", "{}", r"slot_reads\.json: .*'document_frequency'"),
+        ("slot_reads.json", "[" * 100_000, r"slot_reads\.json: not what .*Recursion"),
     ],
 )
 def test_a_damaged_file_is_named_with_its_line(workdir, name, text, message):
@@ -173,6 +174,7 @@ def test_a_damaged_file_is_named_with_its_line(workdir, name, text, message):
         (("rows", 0, "tokens", 1, 3), [[8, 0.3]]),
         (("rows", 0, "tokens", 1, 1), "much"),
         (("rows", 0, "tokens", 1, 1), float("nan")),
+        (("rows", 0, "tokens", 1, 2), float("inf")),
         (("rows", 0), None),
         (("slots", "7", "tokens", 0), [3, 0]),
         (("slots", "7", "tokens", 0), [0, 3]),

@@ -96,6 +96,8 @@ def _slot_reads(given: dict[str, Any]) -> SlotReads:
     )
     if len({*map(len, found.frequency)}) != 1:
         raise ValueError("document_frequency: its lists differ in length")
+    if not (found.rows and all(row.tokens for row in found.rows)):
+        raise ValueError("rows: a row without a token, or no row at all")
     listed = {number for row in found.rows for token in row.tokens for number, _ in token.slots}
     if not listed <= set(found.slots):
         raise ValueError(f"slot {min(listed - set(found.slots))} is missing")

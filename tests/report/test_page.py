@@ -176,6 +176,7 @@ def test_a_damaged_file_is_named_with_its_line(workdir, name, text, message):
         (("rows", 0, "tokens", 1, 1), float("nan")),
         (("rows", 0, "tokens", 1, 2), float("inf")),
         (("rows", 0), None),
+        (("rows", 2, "tokens"), []),
         (("slots", "7", "tokens", 0), [3, 0]),
         (("slots", "7", "tokens", 0), [0, 3]),
         (("slots", "7", "tokens", 0), [-1, 0]),

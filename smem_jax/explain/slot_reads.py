@@ -27,7 +27,7 @@ _TOKENS = 2048  # of all wordings together
 _SLOTS = 3  # of a token
 _READERS = 8  # of a slot, among those tokens
 _SNIPPETS = 2  # of a slot, of ordinary text
-_SAMPLE_TOKENS = 16_384  # of ordinary text, where snippets are looked for
+_SAMPLE_TOKENS = 12_288  # of ordinary text, where snippets are looked for
 _AROUND = 8  # tokens of a snippet before the one that reads, and as many behind it
 
 _Place = tuple[int, int]  # of a token: its row, and where in it

@@ -2,11 +2,14 @@
 
 import json
 import os
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+LOCK = ".lock"  # in a work directory; stays there
 
 
 def write_text(path: Path, text: str) -> None:
@@ -35,6 +38,36 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     """The arrays of a `.npz` file."""
     with np.load(path) as archive:
         return dict(archive)
+
+
+def is_new(workdir: Path) -> bool:
+    """Whether a work directory is not there, or has nothing in it but its lock."""
+    return not workdir.exists() or (
+        workdir.is_dir() and all(path.name == LOCK for path in workdir.iterdir())
+    )
+
+
+def empty(workdir: Path, last: str) -> None:
+    """Removes what a run has left, the file `last`, which says whose it is, after all others.
+
+    Cut off at any moment, it can be called again, and what is left is never taken for a run to go
+    on with. The lock stays, since the caller has it.
+    """
+    dropped = workdir / ".dropped"
+    if (workdir / "checkpoints").exists():
+        _remove(dropped)
+        (workdir / "checkpoints").rename(dropped)  # at once, unlike a removal
+    for path in workdir.iterdir():
+        if path.name not in (LOCK, last):
+            _remove(path)
+    (workdir / last).unlink(missing_ok=True)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def append_line(path: Path, record: dict[str, Any]) -> None:

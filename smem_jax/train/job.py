@@ -23,7 +23,7 @@ from ml_collections import ConfigDict
 from smem_jax.data.byte_tokenizer import open_tokenizer
 from smem_jax.data.stream import Stream, open_stream
 from smem_jax.errors import InputError
-from smem_jax.train import init, job_dir
+from smem_jax.train import files, init, job_dir
 from smem_jax.train.held_out_loss import HeldOutLoss
 from smem_jax.train.job_metrics import JobMetrics
 from smem_jax.train.processes import StopSignal, WorkdirLock, together
@@ -76,7 +76,7 @@ def run(
         stack.enter_context(WorkdirLock(workdir))
         with together():
             if jax.process_index() == 0 and overwrite:
-                job_dir.empty(workdir)
+                files.empty(workdir, job_dir.CONFIG)
         identity = json.dumps(job_dir.identity(config))
         keep = config.train.keep_checkpoints
         checkpoints = stack.enter_context(

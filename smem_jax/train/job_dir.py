@@ -1,8 +1,6 @@
 """The work directory of `smem train`: whose it is, and what run its checkpoints are of."""
 
 import json
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +9,9 @@ from ml_collections import ConfigDict
 from smem_jax import config as config_module
 from smem_jax.errors import InputError
 from smem_jax.job_settings import job_defaults
+from smem_jax.train import files
 
-_CONFIG, _SUMMARY = "job.json", "summary.json"
+CONFIG, _SUMMARY = "job.json", "summary.json"
 # Fields that may change when a job goes on: where and how it runs, not what it computes.
 _FREE = (
     "init",
@@ -47,7 +46,7 @@ def check(workdir: Path, config: ConfigDict, overwrite: bool) -> dict[str, Any] 
     if not workdir.exists() or (workdir.is_dir() and not any(workdir.iterdir())):
         return None
     names = {path.name for path in workdir.iterdir()} if workdir.is_dir() else set()
-    if not names or not ({_CONFIG} & names or names <= {".lock", "checkpoints"}):
+    if not names or not ({CONFIG} & names or names <= {files.LOCK, "checkpoints"}):
         raise InputError(f"--workdir {workdir} exists and is no work directory of `smem train`")
     if overwrite or _SUMMARY not in names:
         return None
@@ -59,38 +58,14 @@ def check(workdir: Path, config: ConfigDict, overwrite: bool) -> dict[str, Any] 
     return json.loads((workdir / _SUMMARY).read_text())
 
 
-def empty(workdir: Path) -> None:
-    """Removes what a job has left. Cut off at any moment, it can be called again, and what is left
-    is never taken for a job to go on with.
-    """
-    dropped = workdir / ".dropped"
-    if (workdir / "checkpoints").exists():
-        _remove(dropped)
-        (workdir / "checkpoints").rename(dropped)  # at once, unlike a removal
-    last = workdir / _CONFIG  # which says whose directory it is
-    for path in workdir.iterdir():
-        if path.name not in (".lock", _CONFIG):
-            _remove(path)
-    last.unlink(missing_ok=True)
-
-
 def write_config(workdir: Path, config: ConfigDict) -> None:
     """Says in the directory what job it is of, all of it or nothing."""
-    partial = workdir / f"{_CONFIG}.partial"
-    partial.write_text(config_module.to_json(config))
-    os.replace(partial, workdir / _CONFIG)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    files.write_text(workdir / CONFIG, config_module.to_json(config))
 
 
 def read_config(workdir: Path) -> ConfigDict:
     """The configuration of the job of a work directory; InputError where there is none."""
-    path = workdir / _CONFIG
+    path = workdir / CONFIG
     if not path.is_file():
         raise InputError(f"{workdir} is no work directory of `smem train` ({path.name} is missing)")
     try:

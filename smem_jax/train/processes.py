@@ -19,6 +19,7 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 from smem_jax.errors import InputError, TransientError
+from smem_jax.train import files
 
 # Seconds. Machines of a pod may start minutes apart. A process that is silent for `_HEARTBEAT` is
 # taken for dead, and JAX ends the others; one that is done waits `_SHUTDOWN` for the others.
@@ -175,7 +176,7 @@ class WorkdirLock:
 
     def _acquire(self) -> None:
         self._workdir.mkdir(parents=True, exist_ok=True)
-        file = (self._workdir / ".lock").open("a+")
+        file = (self._workdir / files.LOCK).open("a+")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

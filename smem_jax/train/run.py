@@ -2,7 +2,6 @@
 
 import json
 import resource
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,17 +21,18 @@ from smem_jax.explain import slot_reads
 from smem_jax.memory.layer import MemoryLayer
 from smem_jax.models import pretrained
 from smem_jax.models.retrofit import memory_layer
+from smem_jax.models.transformer import Transformer
 from smem_jax.patch.make import Learned, make
 from smem_jax.train import background as backgrounds
-from smem_jax.train import retrofitted
+from smem_jax.train import files, retrofitted
 from smem_jax.train.clock import Clock
 from smem_jax.train.examples import Examples, Schedule, by_length, training_pairs
-from smem_jax.train.files import write_json, write_text
 from smem_jax.train.loop import train
 from smem_jax.train.prepare import prepare
+from smem_jax.train.processes import WorkdirLock
 from smem_jax.train.versions import versions
 
-_BACKGROUND = "background.safetensors"  # in a work directory
+_CONFIG, _BACKGROUND = "config.json", "background.safetensors"
 
 
 class _Data(NamedTuple):
@@ -43,6 +43,15 @@ class _Data(NamedTuple):
     probes: list[Probe]
     text: list[str]
     questions: list[Question]
+    documents: backgrounds.Documents | None  # the background; None where its statistics are given
+
+
+class _Base(NamedTuple):
+    """The model before it is taught, with an empty memory."""
+
+    model: Transformer
+    tokenizer: pretrained.Tokenizer
+    fingerprint: str
 
 
 def teach(config: ConfigDict, workdir: Path, overwrite: bool = False) -> dict[str, Any]:
@@ -53,38 +62,37 @@ def teach(config: ConfigDict, workdir: Path, overwrite: bool = False) -> dict[st
     """
     clock = Clock()
     retrofitted.check(config)
-    state = _state_of(workdir, config, overwrite)
+    _state_of(workdir, config, overwrite)
     with clock("load"):
-        base = pretrained.load(config.model)
-        fingerprint = pretrained.fingerprint(base.tensors)
-        data = _read(config, base.tokenizer)
-        c = config.background
-        has_documents = c.text or c.questions or not c.file
-        documents = _documents(config, base.tokenizer) if has_documents else None
-        model = retrofitted.build(base, config)
-        base.tensors.clear()
-    layer = memory_layer(model, config.memory.block)
-    if state == "new" and workdir.exists():
-        shutil.rmtree(workdir)
-    workdir.mkdir(parents=True, exist_ok=True)
+        found = pretrained.load(config.model)
+        data = _read(config, found.tokenizer)
+        model = retrofitted.build(found, config)
+        base = _Base(model, found.tokenizer, pretrained.fingerprint(found.tensors))
+        found.tensors.clear()
+    with WorkdirLock(workdir):
+        if _state_of(workdir, config, overwrite) == "new":
+            files.empty(workdir, _CONFIG)
+        return _teach(config, workdir, base, data, clock)
+
+
+def _teach(
+    config: ConfigDict, workdir: Path, base: _Base, data: _Data, clock: Clock
+) -> dict[str, Any]:
+    """The run itself, in a work directory that is its own."""
+    model, block = base.model, config.memory.block
+    layer = memory_layer(model, block)
     with clock("background"):
-        background = _background(config, model, fingerprint, documents, workdir)
-    (workdir / "config.json").write_text(config_module.to_json(config))
+        background = _background(config, base, data.documents, workdir)
+    files.write_text(workdir / _CONFIG, config_module.to_json(config))
     with clock("measure before"):
         before = _before(config, model, base.tokenizer, data, workdir)
     with clock("examples"):
-        prepared = prepare(
-            model,
-            config.memory.block,
-            data.examples,
-            background,
-            config.facts.loss_on,
-            config.train.cache_prefix,
-        )
+        c = config.facts.loss_on, config.train.cache_prefix
+        prepared = prepare(model, block, data.examples, background, *c)
     with clock("teach"):
         schedule = Schedule(data.examples, config.train.batch_size, config.seed)
         learned = train(model, prepared, schedule, config, workdir)
-        patch = _patch(config, learned, layer, fingerprint, data.facts, workdir)
+        patch = _patch(config, learned, layer, base.fingerprint, data.facts, workdir)
         patches.save(patch, workdir / patches.LEARNED)
         patches.put(patch, layer)
     del prepared
@@ -95,15 +103,15 @@ def teach(config: ConfigDict, workdir: Path, overwrite: bool = False) -> dict[st
         found = slot_reads.slot_reads(
             model,
             base.tokenizer,
-            config.memory.block,
+            block,
             data.facts,
             config.facts.frames[0],
             config.facts.seq_len,
             learned.slots,
             background,
-            documents,
+            data.documents,
         )
-        write_text(workdir / slot_reads.FILE, json.dumps(found))
+        files.write_text(workdir / slot_reads.FILE, json.dumps(found))
     summary = {
         **{
             name: {"before": before.figures[name], "after": after.figures[name]}
@@ -118,12 +126,12 @@ def teach(config: ConfigDict, workdir: Path, overwrite: bool = False) -> dict[st
         "slot_use": {"share": background.slot_share, "perplexity": background.slot_perplexity},
         "steps": config.train.steps,
         "base_model": config.model,
-        "fingerprint": fingerprint,
+        "fingerprint": base.fingerprint,
         "versions": versions(),
         "seed": config.seed,
         "config": json.loads(config_module.to_json(config)),
     }
-    write_json(workdir / "summary.json", summary)
+    files.write_json(workdir / "summary.json", summary)
     return summary
 
 
@@ -149,9 +157,9 @@ def background(config: ConfigDict, output: Path) -> dict[str, Any]:
 
 def _state_of(workdir: Path, config: ConfigDict, overwrite: bool) -> str:
     """'new' or 'resume'; InputError where files of something else would be lost."""
-    if not workdir.exists() or (workdir.is_dir() and not any(workdir.iterdir())):
+    if files.is_new(workdir):
         return "new"
-    previous = workdir / "config.json"
+    previous = workdir / _CONFIG
     if not workdir.is_dir() or not (
         previous.is_file() or (workdir / "background.safetensors").is_file()
     ):
@@ -174,6 +182,7 @@ def _read(config: ConfigDict, tokenizer: pretrained.Tokenizer) -> _Data:
     check_frames(config.facts.frames)
     check_frames(config.evaluate.frames)
     facts = read_facts(config.facts.file)
+    c = config.background
     pairs = training_pairs(facts, config.facts.frames, config.facts.statements)
     return _Data(
         facts,
@@ -181,6 +190,7 @@ def _read(config: ConfigDict, tokenizer: pretrained.Tokenizer) -> _Data:
         probes(facts, config.evaluate.frames),
         read_text(config.evaluate.text) if config.evaluate.text else [],
         read_questions(config.evaluate.questions) if config.evaluate.questions else [],
+        _documents(config, tokenizer) if c.text or c.questions or not c.file else None,
     )
 
 
@@ -201,20 +211,21 @@ def _measure_background(config, model, fingerprint: str, documents: backgrounds.
 
 
 def _background(
-    config, model, fingerprint: str, documents, workdir: Path
+    config: ConfigDict, base: _Base, documents: backgrounds.Documents | None, workdir: Path
 ) -> backgrounds.Background:
     """The configured background, or the run's own; a copy goes into the work directory."""
     own = workdir / _BACKGROUND
-    expected = fingerprint, retrofitted.description(config)
+    expected = base.fingerprint, retrofitted.description(config)
     if config.background.file:
         found = backgrounds.load(Path(config.background.file), *expected)
     elif own.is_file():
         found = backgrounds.load(own, *expected)
     else:
-        found = _measure_background(config, model, fingerprint, documents)
+        assert documents is not None  # they are read unless background.file is given
+        found = _measure_background(config, base.model, base.fingerprint, documents)
     if not own.is_file():
         backgrounds.save(found, own)
-    backgrounds.apply(found, model, config.memory.block)
+    backgrounds.apply(found, base.model, config.memory.block)
     return found
 
 
@@ -230,7 +241,7 @@ def _before(config, model, tokenizer, data: _Data, workdir: Path) -> Measured:
     if path.is_file():
         return Measured(**json.loads(path.read_text()))
     found = _measure(config, model, tokenizer, data)
-    write_json(path, found._asdict())
+    files.write_json(path, found._asdict())
     return found
 
 

@@ -8,7 +8,6 @@ so far every `evaluate.every` lessons, and held-out tasks before, along and afte
 
 import json
 import math
-import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,12 +29,13 @@ from smem_jax.train.background import Documents
 from smem_jax.train.checkpoints import TrainCheckpoints
 from smem_jax.train.clock import Clock
 from smem_jax.train.learners.batch import Batch, Encoder, with_replay
+from smem_jax.train.processes import WorkdirLock
 from smem_jax.train.recall_matrix import RecallMatrix
 from smem_jax.train.skipped import Skipped
 from smem_jax.train.stream_inputs import Inputs
 from smem_jax.train.versions import machine, versions
 
-_LOG, _CURVE, _MATRIX = "stream.jsonl", "curve.jsonl", "matrix.npz"
+_CONFIG, _LOG, _CURVE, _MATRIX = "config.json", "stream.jsonl", "curve.jsonl", "matrix.npz"
 
 
 def run(config: ConfigDict, workdir: Path, overwrite: bool = False) -> dict[str, Any]:
@@ -51,56 +51,57 @@ def run(config: ConfigDict, workdir: Path, overwrite: bool = False) -> dict[str,
     clock = Clock()
     with clock("load"):
         inputs = stream_inputs.load(config)
-    workdir.mkdir(parents=True, exist_ok=True)
-    (workdir / "config.json").write_text(config_module.to_json(config))
-    suite = stream_inputs.suite(config, inputs.tokenizer)
-    with clock("measure before"):
-        before = stream_inputs.before(config, inputs, suite)
-    files.write_npz(workdir / "before.npz", **before)
-    recall = RecallMatrix(inputs.tokenizer, inputs.lessons, config.evaluate.every)
-    with clock("measure before"):
-        recall_before = stream_inputs.recall_before(config, inputs, recall)
-    learner = learners.make(config, inputs.model, inputs.block, inputs.background)
-    skipped = Skipped(config.learner.max_skipped)
-    after = _Stream(config, workdir, inputs, suite, learner, recall, clock, skipped).teach()
-    files.write_npz(workdir / "after.npz", **after)
-    summary = {
-        "name": workdir.name,
-        "method": config.learner.method,
-        "learner": config.learner.to_dict(),
-        "seed": config.seed,
-        "num_lessons": len(inputs.lessons),
-        "left_out": inputs.left_out,
-        "seconds": clock.total(),
-        "seconds_by_part": clock.parts,
-        "device": machine(),
-        "versions": versions(),
-        "figures": summarise(before, after, seed=0),
-        "recall": {
-            **recall.figures(),
-            **_intervals(recall),
-            **{f"{kind}_before": share for kind, share in recall_before.items()},
-        },
-        "matrix": recall.compact(),
-        "curve": files.read_lines(workdir / _CURVE),
-        "base_model": config.model,
-        "fingerprint": inputs.fingerprint,
-        "config": json.loads(config_module.to_json(config)),
-    }
-    stream_patch.save(config, inputs, learner, summary, workdir)
-    files.write_json(workdir / "summary.json", summary)
-    return summary
+    with WorkdirLock(workdir):
+        if overwrite:
+            files.empty(workdir, _CONFIG)
+        files.write_text(workdir / _CONFIG, config_module.to_json(config))
+        suite = stream_inputs.suite(config, inputs.tokenizer)
+        with clock("measure before"):
+            before = stream_inputs.before(config, inputs, suite)
+        files.write_npz(workdir / "before.npz", **before)
+        recall = RecallMatrix(inputs.tokenizer, inputs.lessons, config.evaluate.every)
+        with clock("measure before"):
+            recall_before = stream_inputs.recall_before(config, inputs, recall)
+        learner = learners.make(config, inputs.model, inputs.block, inputs.background)
+        skipped = Skipped(config.learner.max_skipped)
+        after = _Stream(config, workdir, inputs, suite, learner, recall, clock, skipped).teach()
+        files.write_npz(workdir / "after.npz", **after)
+        summary = {
+            "name": workdir.name,
+            "method": config.learner.method,
+            "learner": config.learner.to_dict(),
+            "seed": config.seed,
+            "num_lessons": len(inputs.lessons),
+            "left_out": inputs.left_out,
+            "seconds": clock.total(),
+            "seconds_by_part": clock.parts,
+            "device": machine(),
+            "versions": versions(),
+            "figures": summarise(before, after, seed=0),
+            "recall": {
+                **recall.figures(),
+                **_intervals(recall),
+                **{f"{kind}_before": share for kind, share in recall_before.items()},
+            },
+            "matrix": recall.compact(),
+            "curve": files.read_lines(workdir / _CURVE),
+            "base_model": config.model,
+            "fingerprint": inputs.fingerprint,
+            "config": json.loads(config_module.to_json(config)),
+        }
+        stream_patch.save(config, inputs, learner, summary, workdir)
+        files.write_json(workdir / "summary.json", summary)
+        return summary
 
 
 def _finished(workdir: Path, config: ConfigDict, overwrite: bool) -> dict[str, Any] | None:
     """The summary of a finished run; InputError where files of something else would be lost."""
-    if not workdir.exists() or (workdir.is_dir() and not any(workdir.iterdir())):
+    if files.is_new(workdir):
         return None
-    previous = workdir / "config.json"
+    previous = workdir / _CONFIG
     if not previous.is_file():
         raise InputError(f"--workdir {workdir} exists and is no work directory of `smem stream`")
     if overwrite:
-        shutil.rmtree(workdir)
         return None
     if previous.read_text() != config_module.to_json(config):
         raise InputError(

@@ -10,7 +10,8 @@ from ml_collections import ConfigDict
 
 from smem_jax import slots
 from smem_jax.errors import InputError
-from smem_jax.explain import explain, page
+from smem_jax.explain import page
+from smem_jax.explain.explain import explain
 from smem_jax.explain.rows import ROLES
 from smem_jax.models import pretrained
 from smem_jax.models.retrofit import memory_layer

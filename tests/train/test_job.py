@@ -11,7 +11,7 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
 from smem_jax.errors import InputError
-from smem_jax.train import job, job_dir, job_model, subject
+from smem_jax.train import files, job, job_model, subject
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -241,7 +241,7 @@ def test_a_directory_whose_emptying_was_cut_off_is_not_gone_on_with(folder, tmp_
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(job_dir.shutil, "rmtree", cut_off)
+        patch.setattr(files.shutil, "rmtree", cut_off)
         with pytest.raises(KeyboardInterrupt):
             job.run(config, tmp_path / "run", overwrite=True)
     assert (tmp_path / "run" / ".dropped").is_dir()

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from smem_jax import patch
 from smem_jax.errors import InputError
 from smem_jax.train import files, stream, stream_inputs
+from smem_jax.train.processes import WorkdirLock
 from smem_jax.train.recall_matrix import RecallMatrix
 
 FACTBOOK = Path(__file__).resolve().parents[2] / "configs" / "stream_data" / "factbook"
@@ -188,3 +189,11 @@ def test_documents_are_lessons_like_facts(config, tmp_path):
     found = stream_inputs.load(other).lessons
     assert all(passage.prompt == "" and passage.target for passage in found[0].passages)
     assert {probe.kind for lesson in found for probe in lesson.probes} <= {"trained", "reworded"}
+
+
+def test_a_second_run_on_one_directory_is_refused_and_a_killed_one_leaves_it_free(config, tmp_path):
+    workdir = tmp_path / "run"
+    with WorkdirLock(workdir), pytest.raises(InputError, match="another job uses this work dir"):
+        stream.run(config, workdir)
+    assert [path.name for path in workdir.iterdir()] == [".lock"]
+    assert stream.run(config, workdir)["num_lessons"] == 6

@@ -30,8 +30,8 @@ from smem_jax.evaluate.streaming import Sampling
 from smem_jax.models import pretrained
 from smem_jax.models.retrofit import memory_layer
 from smem_jax.models.transformer import Transformer
+from smem_jax.patch import directory, together
 from smem_jax.patch import load as load_patch
-from smem_jax.patch import together
 from smem_jax.stream_settings import teaching_defaults
 from smem_jax.train import background as backgrounds
 from smem_jax.train import retrofitted
@@ -132,14 +132,35 @@ class MemoryModel:
         was taught.
         """
         path = Path(path)
-        if self._teacher is None or not self._taught:
-            raise InputError(f"{path}: nothing was taught since the last patch")
-        if patches.name_for(path) in self.patch_names:
+        name = patches.name_for(path)
+        if name in self.patch_names:
             raise InputError(f"{path}: a patch of that name is on the model already")
+        patch = self._learned(name, storage)
+        patches.save(patch, path)
+        self._taught = []
+        self._put([*self._patches, patch])
+
+    def save_into(self, workdir: str | Path) -> Path:
+        """Writes what was taught since the last `save` as one more patch of a directory.
+
+        It is kept under a name that no patch there has, whoever else adds some at the same time.
+        Returns its file. Raises InputError as `save` does, and for what may not be on one model
+        with the patches that are there.
+        """
+        learned = self._learned("facts", "int8")
+        patch = directory.add(learned, Path(workdir), self.patch_names)
+        self._taught = []
+        self._put([*self._patches, patch])
+        return directory.place(Path(workdir), patch.about.name)
+
+    def _learned(self, name: str, storage: str) -> patches.Patch:
+        """What was taught since the last `save`, as a patch."""
+        if self._teacher is None or not self._taught:
+            raise InputError(f"{name}: nothing was taught since the last patch")
         whole = patches.make(
             self._teacher.learned(),
             self._layer,
-            name=patches.name_for(path),
+            name=name,
             base=self._settings.model,
             fingerprint=self._fingerprint,
             memory=self._settings.memory.to_dict(),
@@ -147,10 +168,7 @@ class MemoryModel:
             taught=self._taught,
             settings=self._settings.learner.to_dict(),
         )
-        patch = patches.restored(whole, storage=storage)
-        patches.save(patch, path)
-        self._taught = []
-        self._put([*self._patches, patch])
+        return patches.restored(whole, storage=storage)
 
     def _check(self, given: Sequence[patches.Patch]) -> None:
         """Raises InputError for patches that may not be on this model together."""

@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import itertools
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -62,22 +61,10 @@ def teach_facts(args: argparse.Namespace) -> None:
             taught.append(question)
     finally:  # what was taught before a mistake, or before someone lost patience, is kept
         if taught:
-            path = _next_place(model, args.workdir)
-            model.save(path)
+            path = model.save_into(args.workdir)
             print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
     for question in taught:
         print(f"{question} {model.ask(question)}")
-
-
-def _next_place(model: Any, workdir: Path) -> Path:
-    """Where the next patch of a directory goes, under a name that none has."""
-    from smem_jax.patch import directory
-
-    for number in itertools.count(1):
-        path = directory.place(workdir, f"facts_{number}")
-        if not path.exists() and path.stem not in model.patch_names:
-            return path
-    raise AssertionError  # numbers do not end
 
 
 def _ask(args: argparse.Namespace) -> None:

@@ -1,9 +1,14 @@
 """Patches of a directory: what a run learned there, and what was applied to it since.
 
 `DIR/memory.safetensors` is what a run learned. Each patch that is applied becomes
-`DIR/patches/NAME.safetensors`: put there as a whole or not at all, and taken away as one.
+`DIR/patches/NAME.safetensors`: put there as a whole or not at all, never over another one, and
+taken away as one. Several processes may add patches to a directory at once.
 """
 
+import contextlib
+import dataclasses
+import itertools
+from collections.abc import Collection
 from pathlib import Path
 
 from smem_jax.errors import InputError
@@ -41,10 +46,30 @@ def apply(path: Path, directory: Path) -> Patch:
         raise InputError(f"{directory} is a file; a directory is right")
     together.check([*of(directory), patch])
     target = place(directory, patch.about.name)
-    if target.exists():
-        raise InputError(f"{target} is there already, and has another patch in it")
-    file.save(patch, target)
+    try:
+        file.save(patch, target, is_new=True)
+    except FileExistsError as error:
+        raise InputError(f"{target} is there already, and has another patch in it") from error
     return patch
+
+
+def add(patch: Patch, directory: Path, taken: Collection[str] = ()) -> Patch:
+    """Adds a patch to a directory under a name of its own; returns it with that.
+
+    The name is the present one and the first number that is free: `facts_1`, then `facts_2`. None
+    there has it, nor is it among `taken`. Raises InputError, and changes nothing, for a patch that
+    may not be on one model with those that are there.
+    """
+    while True:
+        there = of(directory)
+        used = {one.about.name for one in there}.union(taken, (p.stem for p in _applied(directory)))
+        names = (f"{patch.about.name}_{number}" for number in itertools.count(1))
+        name = next(name for name in names if name not in used)
+        named = dataclasses.replace(patch, about=dataclasses.replace(patch.about, name=name))
+        together.check([*there, named])
+        with contextlib.suppress(FileExistsError):  # someone else was faster: the next number
+            file.save(named, place(directory, name), is_new=True)
+            return named
 
 
 def revert(name: str, directory: Path) -> None:

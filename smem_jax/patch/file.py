@@ -21,8 +21,8 @@ _MAX_SLOTS = 2**31 - 1
 _LONGEST_WINDOW = 4096  # tokens of a relevance gate, and reads
 
 
-def save(patch: Patch, path: Path) -> None:
-    """Writes a patch, all of it or nothing."""
+def save(patch: Patch, path: Path, *, is_new: bool = False) -> None:
+    """Writes a patch, all of it or nothing; FileExistsError where `is_new` and a file is there."""
     tensors = {"slots": patch.slots.astype(np.int32), "starts": patch.starts.astype(np.int32)}
     tensors |= {f"{_ROWS}{name}": array for name, array in patch.rows.arrays.items()}
     if patch.layout is not None:
@@ -37,6 +37,7 @@ def save(patch: Patch, path: Path) -> None:
             "about": about,
             "sha256": safetensors_file.checksum(tensors, about),
         },
+        is_new=is_new,
     )
 
 

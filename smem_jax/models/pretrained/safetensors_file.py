@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import os
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -80,10 +81,17 @@ def read_stored(
     return Stored(tensors, metadata)
 
 
-def write(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
+def write(
+    path: Path,
+    tensors: Mapping[str, np.ndarray],
+    metadata: Mapping[str, str],
+    *,
+    is_new: bool = False,
+) -> None:
     """Writes a file, all of it or nothing.
 
-    Tensors are float32, float16, bfloat16, int32, int8 or uint8 (KeyError for any other).
+    Tensors are float32, float16, bfloat16, int32, int8 or uint8 (KeyError for any other). Where
+    `is_new`, a file that is there already is left as it is, whoever wrote it: FileExistsError.
     """
     header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     end = 0
@@ -97,13 +105,16 @@ def write(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, 
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)  # so that the data are aligned
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.partial")
     try:
         with partial.open("wb") as file:
             file.write(len(text).to_bytes(_LENGTH_BYTES, "little") + text)
             for tensor in tensors.values():
                 file.write(np.ascontiguousarray(tensor).view(np.uint8).data)
-        os.replace(partial, path)
+        if is_new:
+            os.link(partial, path)  # which, other than a rename, takes no other file's place
+        else:
+            os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
 

@@ -25,11 +25,9 @@ from smem_jax.data.ordinary import ordinary
 from smem_jax.data.rewording import reword
 from smem_jax.errors import InputError
 from smem_jax.evaluate.ask import Conversation
-from smem_jax.evaluate.patched import Patched, add_empty_memory, put_on, settings_of
+from smem_jax.evaluate.patched import Patched, put_on, settings_of, untaught
 from smem_jax.evaluate.streaming import Sampling
-from smem_jax.models import pretrained
 from smem_jax.models.retrofit import memory_layer
-from smem_jax.models.transformer import Transformer
 from smem_jax.patch import directory, together
 from smem_jax.patch import load as load_patch
 from smem_jax.stream_settings import teaching_defaults
@@ -46,14 +44,9 @@ class MemoryModel:
     """A base model and what was added to its memory. Made by `load`."""
 
     def __init__(self, settings: ConfigDict, given: Sequence[patches.Patch]):
-        base = pretrained.load(settings.model)
         self._settings = settings
-        self._fingerprint = pretrained.fingerprint(base.tensors)
-        self._tokenizer = base.tokenizer
+        self._base, self._tokenizer, self._fingerprint = untaught(settings, given)
         self._check(given)
-        self._base = Transformer.from_tensors(base.config, base.tensors)
-        base.tensors.clear()
-        add_empty_memory(self._base, settings)
         self._layer = memory_layer(self._base, settings.memory.block)
         self._taught: list[str] = []
         self._teacher: Teacher | None

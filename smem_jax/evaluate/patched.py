@@ -55,19 +55,32 @@ def load(given: Sequence[patches.Patch], model: str = "") -> Patched:
     together.check(given)
     layout = together.layout(given)
     config = settings_of(given, defaults(), model or given[0].about.base)
-    base = pretrained.load(config.model)
-    together.check_base(given[0], pretrained.fingerprint(base.tensors))
-    taught = Transformer.from_tensors(base.config, base.tensors)
-    base.tensors.clear()
+    base = untaught(config, given)
+    block = config.memory.block
+    layout.put(memory_layer(base.model, block))
     sums = patches.combined(given)
-    add_empty_memory(taught, config)
-    layout.put(memory_layer(taught, config.memory.block))
-    return Patched(
-        put_on(taught, config.memory.block, sums),
-        base.tokenizer,
-        config.memory.block,
-        sums.lessons,
-    )
+    return Patched(put_on(base.model, block, sums), base.tokenizer, block, sums.lessons)
+
+
+class Untaught(NamedTuple):
+    """A base model with an unfitted memory layer whose table takes no room."""
+
+    model: Transformer
+    tokenizer: pretrained.Tokenizer
+    fingerprint: str
+
+
+def untaught(settings: ConfigDict, given: Sequence[patches.Patch]) -> Untaught:
+    """The configured base model, for patches; InputError where they are for another one."""
+    base = pretrained.load(settings.model)
+    fingerprint = pretrained.fingerprint(base.tensors)
+    for patch in given:
+        together.check_base(patch, fingerprint)
+    model = Transformer.from_tensors(base.config, base.tensors)
+    base.tensors.clear()
+    sizes = retrofitted.memory_config(settings, model.config.embed_dim)
+    retrofitted.add_memory(model, settings, CompactTable.empty(sizes))
+    return Untaught(model, base.tokenizer, fingerprint)
 
 
 def settings_of(given: Sequence[patches.Patch], settings: ConfigDict, model: str) -> ConfigDict:
@@ -75,12 +88,6 @@ def settings_of(given: Sequence[patches.Patch], settings: ConfigDict, model: str
     found = settings.copy_and_resolve_references()
     text = json.dumps({"model": model, "memory": dict(given[0].about.memory) if given else {}})
     return config_module.from_json(text, found)
-
-
-def add_empty_memory(model: Transformer, config: ConfigDict) -> None:
-    """Adds an unfitted memory layer whose table takes no room, in place."""
-    sizes = retrofitted.memory_config(config, model.config.embed_dim)
-    retrofitted.add_memory(model, config, CompactTable.empty(sizes))
 
 
 def put_on(model: Transformer, block: int, sums: patches.Combined) -> Transformer:

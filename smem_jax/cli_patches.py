@@ -11,7 +11,9 @@ from smem_jax.errors import InputError, plain
 
 def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     """Adds the commands by means of `smem_jax.cli`."""
-    export = add("export", _export, "Write base model and memory to a Hugging Face directory.")
+    export = add(
+        "export", _export, "Write a model and what it was taught to a Hugging Face directory."
+    )
     export.add_argument("--workdir", type=Path, metavar="DIR", help="of a run, or with patches")
     export.add_argument(
         "--patch", action="append", default=[], type=Path, metavar="FILE", help="may be given again"
@@ -91,11 +93,13 @@ def _export(args: argparse.Namespace) -> None:
     from smem_jax.evaluate import export
     from smem_jax.patch import directory
 
-    given, model = [], args.model
+    given, model, adapter = [], args.model, None
     if args.workdir is not None:
         given, model = directory.of(args.workdir), model or directory.base(args.workdir)
-    export.write([*given, *map(patches.load, args.patch)], model, args.output)
-    print(f"{args.output}: smem ask --workdir {args.output}")
+        adapter = export.adapter_of(args.workdir)
+    given += map(patches.load, args.patch)
+    export.write(given, model, args.output, adapter)
+    print(f"{args.output}: smem ask --workdir {args.output}" if given else args.output)
 
 
 def _save(args: argparse.Namespace) -> None:

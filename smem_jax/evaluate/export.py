@@ -1,33 +1,35 @@
 """A taught model as a directory that stands alone: a Hugging Face checkpoint and its memory."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from smem_jax import __version__
 from smem_jax import patch as patches
 from smem_jax.errors import InputError, plain
-from smem_jax.models import pretrained
+from smem_jax.models import peft, pretrained
 from smem_jax.models.pretrained import export
+from smem_jax.models.transformer import Transformer
 from smem_jax.patch import directory, together
 
 _SHOWN = 20  # of what it was taught, in the card
 _CARD = """\
 ---
 library_name: smem_jax
-tags: [continual-learning, memory-layers]
+tags: [continual-learning]
 ---
 
 # {name}
 
 A base model of the Llama architecture, read from `{base}`, and what it was
-taught since, in a memory layer (smem_jax {version}).
+taught since (smem_jax {version}).
 
-- `model.safetensors`, `config.json`, `tokenizer.json`: the base model, unchanged. Programs that
-  know no memory layer, such as transformers, load these alone and have the base model.
-- `patches/`: {rows:,} rows for a table of {slots:,} slots in block {block}, as memory patches:
-  {names}.
-
-With smem_jax installed:
+`model.safetensors`, `config.json` and `tokenizer.json` are the base model, unchanged. Programs that
+know no memory layer, such as transformers, load these alone and have the base model.
+"""
+_PATCHES = """
+`patches/` has {rows:,} rows for a table of {slots:,} slots in block {block}, as memory patches:
+{names}. With smem_jax installed:
 
 ```sh
 smem ask --workdir . "..."
@@ -35,13 +37,25 @@ smem ask --workdir . "..."
 
 {taught}
 """
+_ADAPTER = """
+`adapter/` has low-rank adapters (LoRA) in the format of PEFT:
+
+```python
+base = transformers.AutoModelForCausalLM.from_pretrained(".")
+model = peft.PeftModel.from_pretrained(base, "adapter")
+```
+"""
 
 
-def write(given: Sequence[patches.Patch], model: str, output: Path) -> None:
+def write(
+    given: Sequence[patches.Patch], model: str, output: Path, adapter: Path | None = None
+) -> None:
     """Writes the base model of patches, with all of them, to a new directory.
 
     Args:
-      model: where the base model is; '' for the place that the first patch names.
+      model: where the base model is; '' for the place that the first patch, or else the adapter,
+        names.
+      adapter: a directory of PEFT, for that base model, to go with it.
 
     Raises InputError where `output` holds anything, and for patches that do not go together or are
     for another base model.
@@ -49,30 +63,50 @@ def write(given: Sequence[patches.Patch], model: str, output: Path) -> None:
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise InputError(f"--output {output} must be a new or an empty directory")
     together.check(given)
-    together.layout(given)
-    base = pretrained.load(model or given[0].about.base)
-    together.check_base(given[0], pretrained.fingerprint(base.tensors))
+    if given or adapter is None:
+        together.layout(given)
+        named = given[0].about.base
+    else:
+        named = model or peft.base_of(adapter)
+    base = pretrained.load(model or named)
+    if given:
+        together.check_base(given[0], pretrained.fingerprint(base.tensors))
+    if adapter is not None:
+        peft.load(Transformer.from_tensors(base.config, base.tensors), adapter)  # it fits
     output.mkdir(parents=True, exist_ok=True)
     for patch in given:
         patches.save(patch, directory.place(output, patch.about.name))
-    (output / "README.md").write_text(_card(given, patches.name_for(output)))
+    if adapter is not None:
+        shutil.copytree(adapter, output / peft.DIRECTORY)
+    (output / "README.md").write_text(_card(given, base.source, adapter, patches.name_for(output)))
     export.write(base, output)
 
 
-def _card(given: Sequence[patches.Patch], name: str) -> str:
+def adapter_of(workdir: Path) -> Path | None:
+    """The adapter that a run with LoRA has left in its work directory, if there is one."""
+    found = workdir / peft.DIRECTORY
+    return found if found.is_dir() else None
+
+
+def _card(given: Sequence[patches.Patch], source: str, adapter: Path | None, name: str) -> str:
+    card = _CARD.format(name=name, base=plain(source), version=__version__)
+    if given:
+        about = given[0].about
+        card += _PATCHES.format(
+            rows=sum(len(patch.slots) for patch in given),
+            slots=about.num_slots,
+            block=about.memory["block"],
+            names=", ".join(patch.about.name for patch in given),
+            taught=_taught(given),
+        )
+    return card if adapter is None else card + _ADAPTER
+
+
+def _taught(given: Sequence[patches.Patch]) -> str:
     texts = [plain(text) for patch in given for text in patch.about.taught or ()]
+    if not texts:
+        return "What it was taught is not told."
     shown = [f"- {text}" for text in texts[:_SHOWN]]
     if len(texts) > _SHOWN:
         shown.append(f"- and {len(texts) - _SHOWN} more, in the metadata of the patches")
-    about = given[0].about
-    told = ["It was taught:", "", *shown] if shown else ["What it was taught is not told."]
-    return _CARD.format(
-        name=name,
-        base=plain(about.base),
-        version=__version__,
-        rows=sum(len(patch.slots) for patch in given),
-        slots=about.num_slots,
-        block=about.memory["block"],
-        names=", ".join(patch.about.name for patch in given),
-        taught="\n".join(told),
-    )
+    return "\n".join(["It was taught:", "", *shown])

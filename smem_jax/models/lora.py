@@ -7,6 +7,7 @@ arXiv 2510.15103; not the embedding, the head, or a memory layer.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,11 @@ from smem_jax.errors import InputError
 from smem_jax.models.transformer import Transformer
 from smem_jax.sharding import axes
 
-TARGETS = ("query", "key", "value", "out", "gate", "up", "down")
+_IN_BLOCK = {"attention": ("query", "key", "value", "out"), "ffn": ("gate", "up", "down")}
+TARGETS = tuple(name for names in _IN_BLOCK.values() for name in names)
+
+# Where a linear layer is in a model: 'blocks', number of the block, 'attention' or 'ffn', target.
+Place = tuple[str, int, str, str]
 
 
 class LoRAParam(nnx.Param):
@@ -38,11 +43,16 @@ class LoRALinear(nnx.Module):
         # On many devices an adapter is split as the kernel beside it.
         names = base.kernel.get_metadata().get("out_sharding") or (None, None)
         self.base = base
+        self.rank, self.alpha = rank, alpha
         self.a = LoRAParam(a, **axes(names[0], None))
         self.b = LoRAParam(
             jnp.zeros((rank, base.out_features), jnp.float32), **axes(None, names[1])
         )
-        self.scale = alpha / rank
+
+    @property
+    def scale(self) -> float:
+        """What the adapter's output is multiplied by."""
+        return self.alpha / self.rank
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [..., in] to [..., out], in the dtype of the base layer's output."""
@@ -86,10 +96,10 @@ def add_lora(
         raise InputError(
             f"targets={list(targets)} must be at least one of {', '.join(TARGETS)}, and no other"
         )
-    if has_lora(model):
-        raise InputError("the model has LoRA adapters already; merge_lora takes them away")
-    for holder, name in list(_layers(model, targets)):
-        setattr(holder, name, LoRALinear(getattr(holder, name), rank, alpha, rngs=rngs))
+    check_has_none(model)
+    for place, layer in list(layers(model)):
+        if place[-1] in targets:
+            put(model, place, LoRALinear(layer, rank, alpha, rngs=rngs))
 
 
 def merge_lora(model: Transformer) -> None:
@@ -97,11 +107,10 @@ def merge_lora(model: Transformer) -> None:
 
     Raises InputError for a model without adapters.
     """
-    _check_has_lora(model)
-    for holder, name in list(_layers(model, TARGETS)):
-        layer = getattr(holder, name)
+    check_has_lora(model)
+    for place, layer in list(layers(model)):
         if isinstance(layer, LoRALinear):
-            setattr(holder, name, layer.merged())
+            put(model, place, layer.merged())
 
 
 def lora_state(model: Transformer) -> nnx.State:
@@ -109,24 +118,38 @@ def lora_state(model: Transformer) -> nnx.State:
 
     Raises InputError for a model without adapters.
     """
-    _check_has_lora(model)
+    check_has_lora(model)
     return nnx.state(model, LoRAParam)
 
 
 def has_lora(model: Transformer) -> bool:
     """Whether any layer of the model has an adapter."""
-    layers = (getattr(holder, name) for holder, name in _layers(model, TARGETS))
-    return any(isinstance(layer, LoRALinear) for layer in layers)
+    return any(isinstance(layer, LoRALinear) for _, layer in layers(model))
 
 
-def _check_has_lora(model: Transformer) -> None:
+def check_has_lora(model: Transformer) -> None:
+    """Raises InputError for a model without adapters."""
     if not has_lora(model):
         raise InputError("the model has no LoRA adapters; add_lora puts them there")
 
 
-def _layers(model: Transformer, names: Sequence[str]) -> Iterator[tuple[nnx.Module, str]]:
-    """Who holds each linear layer of these names, and under which; no memory layer among them."""
-    for block in model.blocks:
-        for holder in (block.attention, block.ffn):
+def check_has_none(model: Transformer) -> None:
+    """Raises InputError for a model with adapters."""
+    if has_lora(model):
+        raise InputError("the model has LoRA adapters already; merge_lora takes them away")
+
+
+def layers(model: Transformer) -> Iterator[tuple[Place, Any]]:
+    """All linear layers that can have an adapter, or have one; no memory layer among them."""
+    for number, block in enumerate(model.blocks):
+        for part, names in _IN_BLOCK.items():
+            holder = getattr(block, part)
             if holder is not None:  # as a feed-forward network that a memory layer replaced
-                yield from ((holder, name) for name in names if hasattr(holder, name))
+                for name in names:
+                    yield ("blocks", number, part, name), getattr(holder, name)
+
+
+def put(model: Transformer, place: Place, layer: nnx.Module) -> None:
+    """Puts a layer, with or without adapter, where another one is."""
+    _, number, part, name = place
+    setattr(getattr(model.blocks[number], part), name, layer)

@@ -23,6 +23,7 @@ from smem_jax.errors import InputError
 from smem_jax.evaluate import bootstrap
 from smem_jax.evaluate.held_out import Suite, figures, summarise
 from smem_jax.kernels import huge_pages
+from smem_jax.models import peft
 from smem_jax.models.transformer import Transformer
 from smem_jax.train import files, learners, stream_inputs, stream_patch
 from smem_jax.train.background import Documents
@@ -54,44 +55,51 @@ def run(config: ConfigDict, workdir: Path, overwrite: bool = False) -> dict[str,
     with WorkdirLock(workdir):
         if overwrite:
             files.empty(workdir, _CONFIG)
-        files.write_text(workdir / _CONFIG, config_module.to_json(config))
-        suite = stream_inputs.suite(config, inputs.tokenizer)
-        with clock("measure before"):
-            before = stream_inputs.before(config, inputs, suite)
-        files.write_npz(workdir / "before.npz", **before)
-        recall = RecallMatrix(inputs.tokenizer, inputs.lessons, config.evaluate.every)
-        with clock("measure before"):
-            recall_before = stream_inputs.recall_before(config, inputs, recall)
-        learner = learners.make(config, inputs.model, inputs.block, inputs.background)
-        skipped = Skipped(config.learner.max_skipped)
-        after = _Stream(config, workdir, inputs, suite, learner, recall, clock, skipped).teach()
-        files.write_npz(workdir / "after.npz", **after)
-        summary = {
-            "name": workdir.name,
-            "method": config.learner.method,
-            "learner": config.learner.to_dict(),
-            "seed": config.seed,
-            "num_lessons": len(inputs.lessons),
-            "left_out": inputs.left_out,
-            "seconds": clock.total(),
-            "seconds_by_part": clock.parts,
-            "device": machine(),
-            "versions": versions(),
-            "figures": summarise(before, after, seed=0),
-            "recall": {
-                **recall.figures(),
-                **_intervals(recall),
-                **{f"{kind}_before": share for kind, share in recall_before.items()},
-            },
-            "matrix": recall.compact(),
-            "curve": files.read_lines(workdir / _CURVE),
-            "base_model": config.model,
-            "fingerprint": inputs.fingerprint,
-            "config": json.loads(config_module.to_json(config)),
-        }
-        stream_patch.save(config, inputs, learner, summary, workdir)
-        files.write_json(workdir / "summary.json", summary)
-        return summary
+        return _run(config, workdir, inputs, clock)
+
+
+def _run(config: ConfigDict, workdir: Path, inputs: Inputs, clock: Clock) -> dict[str, Any]:
+    """The run itself, in a work directory that is its own."""
+    files.write_text(workdir / _CONFIG, config_module.to_json(config))
+    suite = stream_inputs.suite(config, inputs.tokenizer)
+    with clock("measure before"):
+        before = stream_inputs.before(config, inputs, suite)
+    files.write_npz(workdir / "before.npz", **before)
+    recall = RecallMatrix(inputs.tokenizer, inputs.lessons, config.evaluate.every)
+    with clock("measure before"):
+        recall_before = stream_inputs.recall_before(config, inputs, recall)
+    learner = learners.make(config, inputs.model, inputs.block, inputs.background)
+    skipped = Skipped(config.learner.max_skipped)
+    after = _Stream(config, workdir, inputs, suite, learner, recall, clock, skipped).teach()
+    files.write_npz(workdir / "after.npz", **after)
+    summary = {
+        "name": workdir.name,
+        "method": config.learner.method,
+        "learner": config.learner.to_dict(),
+        "seed": config.seed,
+        "num_lessons": len(inputs.lessons),
+        "left_out": inputs.left_out,
+        "seconds": clock.total(),
+        "seconds_by_part": clock.parts,
+        "device": machine(),
+        "versions": versions(),
+        "figures": summarise(before, after, seed=0),
+        "recall": {
+            **recall.figures(),
+            **_intervals(recall),
+            **{f"{kind}_before": share for kind, share in recall_before.items()},
+        },
+        "matrix": recall.compact(),
+        "curve": files.read_lines(workdir / _CURVE),
+        "base_model": config.model,
+        "fingerprint": inputs.fingerprint,
+        "config": json.loads(config_module.to_json(config)),
+    }
+    stream_patch.save(config, inputs, learner, summary, workdir)
+    if config.learner.method == "lora":
+        peft.save(learner.model(), workdir / peft.DIRECTORY, config.model)
+    files.write_json(workdir / "summary.json", summary)
+    return summary
 
 
 def _finished(workdir: Path, config: ConfigDict, overwrite: bool) -> dict[str, Any] | None:

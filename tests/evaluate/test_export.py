@@ -1,15 +1,19 @@
 """A taught model as a directory of its own, and back."""
 
+import json
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny_adapter
 import tiny_llama
 
 from smem_jax import cli
 from smem_jax import patch as patches
 from smem_jax.evaluate.ask import restore
 from smem_jax.memory.relevance import Relevance
-from smem_jax.models import pretrained
+from smem_jax.models import lora, peft, pretrained
 from smem_jax.models.pretrained import export
 from smem_jax.models.transformer import Transformer
 from smem_jax.patch import storage
@@ -28,6 +32,8 @@ def test_a_checkpoint_comes_back_bit_for_bit(tmp_path, variant):
     assert again.tokenizer.encode(text) == base.tokenizer.encode(text)
     for name in ("eos_id", "bos_id", "pad_id", "special_ids"):
         assert getattr(again.tokenizer, name) == getattr(base.tokenizer, name)
+    names = json.loads((tmp_path / "out" / "tokenizer_config.json").read_text())
+    assert names["eos_token"] == "<eos>" and names["bos_token"] == "<bos>"
     tokens = tiny_llama.tokens()
     models = (Transformer.from_tensors(b.config, b.tensors) for b in (base, again))
     one, other = (np.asarray(model(tokens)) for model in models)
@@ -79,7 +85,7 @@ def test_an_exported_directory_has_the_logits_of_the_patched_model(two_patches, 
     np.testing.assert_array_equal(np.asarray(found.model(tokens)), logits)
     card = (out / "README.md").read_text()
     assert "51 rows for a table of 64 slots in block 0" in card
-    assert "memory patches:\n  a, b" in card and "- b two" in card
+    assert "memory patches:\na, b" in card and "- b two" in card
     # The base model is the directory's own, wherever that goes.
     moved = out.rename(tmp_path / "moved")
     (tmp_path / "model").rename(tmp_path / "gone")
@@ -94,3 +100,26 @@ def test_an_exported_directory_has_the_logits_of_the_patched_model(two_patches, 
     patches.save(patches.restored(patches.load(two_patches[0]), layout=False), bare)
     assert cli.main(["export", "--patch", str(bare), "--output", str(tmp_path / "bare")]) == 2
     assert not (tmp_path / "bare").exists()
+
+
+def test_the_adapter_of_a_run_goes_with_its_base_model(tmp_path, capsys):
+    path = tiny_llama.write(tmp_path / "model", "linear_rope")
+    base = pretrained.load(str(path))
+    adapted = tiny_adapter.adapted(base, 0.3)
+    peft.save(adapted, tmp_path / "run" / peft.DIRECTORY, str(path))
+    out = tmp_path / "out"
+    arguments = ["export", "--workdir", str(tmp_path / "run"), "--output"]
+    assert cli.main([*arguments, str(out)]) == 0
+    assert capsys.readouterr().out == f"{out}\n"
+    again = pretrained.load(str(out))
+    assert pretrained.fingerprint(again.tensors) == pretrained.fingerprint(base.tensors)
+    model = Transformer.from_tensors(again.config, again.tensors)
+    peft.load(model, out / "adapter")
+    jax.tree.map(np.testing.assert_array_equal, lora.lora_state(model), lora.lora_state(adapted))
+    card = (out / "README.md").read_text()
+    assert "`adapter/` has low-rank adapters" in card and "patches" not in card
+    # One that is for no such model is refused before anything is written.
+    wider = tiny_llama.write(tmp_path / "wider", "llama3_rope")
+    assert cli.main([*arguments, str(tmp_path / "no"), "--model", str(wider)]) == 2
+    assert "has shape (32, 3), expected (64, 3)" in capsys.readouterr().err
+    assert not (tmp_path / "no").exists()

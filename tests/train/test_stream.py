@@ -3,15 +3,26 @@
 import json
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 import tiny_stream
+<<<<<<< HEAD
 from ml_collections import ConfigDict
+=======
+from flax import nnx
+>>>>>>> 0acf47e (LoRA adapters are written and read in PEFT's format, and exported with their base model)
 
 from smem_jax import patch
 from smem_jax.errors import InputError
+<<<<<<< HEAD
 from smem_jax.train import files, stream, stream_inputs
 from smem_jax.train.processes import WorkdirLock
+=======
+from smem_jax.models import lora, peft, pretrained
+from smem_jax.models.transformer import Transformer
+from smem_jax.train import files, learners, stream, stream_inputs
+>>>>>>> 0acf47e (LoRA adapters are written and read in PEFT's format, and exported with their base model)
 from smem_jax.train.recall_matrix import RecallMatrix
 
 FACTBOOK = Path(__file__).resolve().parents[2] / "configs" / "stream_data" / "factbook"
@@ -133,6 +144,25 @@ def test_a_changed_byte_of_a_checkpoint_is_noticed(config, tmp_path, monkeypatch
     largest.write_bytes(content)
     with pytest.raises(InputError, match=r"every checkpoint is damaged .step 2.*--overwrite"):
         stream.run(config, workdir)
+
+
+def test_what_lora_has_learned_is_kept_as_an_adapter(config, tmp_path, monkeypatch):
+    other = config.copy_and_resolve_references().unlock()
+    other.learner.update({"method": "lora", "rank": 2, "alpha": 4.0})
+    other.lessons.count = 2
+    other.evaluate.update({"known": "", "wikitext": ""})
+    made = []
+    make = learners.make
+    monkeypatch.setattr(learners, "make", lambda *a: made.append(make(*a)) or made[0])
+    stream.run(other, tmp_path / "run")
+    adapter = tmp_path / "run" / peft.DIRECTORY
+    assert peft.base_of(adapter) == other.model
+    base = pretrained.load(other.model)
+    model = Transformer.from_tensors(base.config, base.tensors)
+    peft.load(model, adapter)
+    found, expected = lora.lora_state(model), lora.lora_state(made[0].model())
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+    assert any(np.any(leaf) for path, leaf in nnx.to_flat_state(found) if path[-1] == "b")
 
 
 def test_files_of_something_else_are_not_lost(config, finished, tmp_path):

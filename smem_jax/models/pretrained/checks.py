@@ -65,7 +65,17 @@ def tensor_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
 def check_shapes(path: Path, config: ModelConfig, found: Mapping[str, tuple[int, ...]]) -> None:
     """InputError unless `found` has exactly the weights that `config` asks for."""
-    expected = tensor_shapes(config)
+    model = f"a Llama decoder of {config.num_blocks} blocks without biases and experts"
+    check_tensors(path, tensor_shapes(config), found, model)
+
+
+def check_tensors(
+    path: Path,
+    expected: Mapping[str, tuple[int, ...]],
+    found: Mapping[str, tuple[int, ...]],
+    model: str,
+) -> None:
+    """InputError unless `found` has the expected names and shapes, of `model`, and no other."""
     for name in expected:
         if name not in found:
             raise InputError(f"{path}: tensor {name!r} is missing")
@@ -75,7 +85,4 @@ def check_shapes(path: Path, config: ModelConfig, found: Mapping[str, tuple[int,
             )
     for name in found:
         if name not in expected:
-            raise InputError(
-                f"{path}: tensor {name!r} has no place in a Llama decoder of {config.num_blocks} "
-                "blocks without biases and experts"
-            )
+            raise InputError(f"{path}: tensor {name!r} has no place in {model}")

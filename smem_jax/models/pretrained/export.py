@@ -14,14 +14,14 @@ from smem_jax.models.pretrained.tokenizer import Tokenizer
 
 
 def write(base: Pretrained, directory: Path) -> None:
-    """Writes `config.json`, `tokenizer.json` and float32 weights, `config.json` last.
+    """Writes `config.json`, the tokenizer and float32 weights, `config.json` last.
 
     Weights come back bit for bit, so a patch for the checkpoint fits what is read from here.
     """
     directory.mkdir(parents=True, exist_ok=True)
     tensors = {name: np.ascontiguousarray(t, np.float32) for name, t in base.tensors.items()}
     safetensors_file.write(directory / "model.safetensors", tensors, {"format": "pt"})
-    base.tokenizer.save(directory / "tokenizer.json")
+    base.tokenizer.save(directory)
     text = json.dumps(_fields(base.config, base.tokenizer), indent=2) + "\n"
     (directory / "config.json").write_text(text)
 

@@ -1,5 +1,6 @@
 """Text to token ids and back."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,9 +58,14 @@ class Tokenizer:
         singles = self._backend.decode_batch([[index] for index in range(self.vocab_size)])
         return [index for index, token in enumerate(singles) if text in token]
 
-    def save(self, path: Path) -> None:
-        """Writes a `tokenizer.json`."""
-        self._backend.save(str(path))
+    def save(self, directory: Path) -> None:
+        """Writes `tokenizer.json`, and `tokenizer_config.json` for transformers."""
+        self._backend.save(str(directory / "tokenizer.json"))
+        ids = {"bos_token": self.bos_id, "eos_token": self.eos_id, "pad_token": self.pad_id}
+        fields = {n: self._backend.id_to_token(i) for n, i in ids.items() if i is not None}
+        fields |= {"tokenizer_class": "PreTrainedTokenizerFast"}
+        text = json.dumps(fields, indent=2, ensure_ascii=False) + "\n"
+        (directory / "tokenizer_config.json").write_text(text, encoding="utf-8")
 
     @property
     def special_ids(self) -> list[int]:

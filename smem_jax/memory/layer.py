@@ -160,24 +160,26 @@ class MemoryLayer(nnx.Module):
         return self.write_out(lookup(values, places, weights, layout=table_layout()), x)
 
     @classmethod
-    def from_published(cls, arrays: Mapping[str, Any], config: MemoryConfig) -> "MemoryLayer":
+    def from_published(
+        cls, arrays: Mapping[str, Any], config: MemoryConfig, table: ValueTable | None = None
+    ) -> "MemoryLayer":
         """A layer with the weights of the published code (facebookresearch/memory).
 
         Args:
           arrays: PyTorch-layout arrays by their published names: `keys`, `values.weight`,
             `query_proj.query_mlps.0.{weight,bias}`, `value_proj.{weight,bias}` and, with a gate,
             `swilu_projection.{weight,bias}`; each may carry the prefix `param/`.
-          config: sizes and options, with `output_projection`.
+          config: sizes and options.
+          table: of another layer, to share in place of `values.weight`.
 
         Raises:
           InputError: for an array that is missing or has another shape than the configuration says,
             and for weights that the configuration has no place for, such as a gate's.
         """
-        layer = cls(config, rngs=nnx.Rngs(0))
-        dtype = jnp.dtype(config.values_dtype)
-        layer.table.values[...] = _published(arrays, "values.weight", layer.table.values).astype(
-            dtype
-        )
+        layer = cls(config, table=table, rngs=nnx.Rngs(0))
+        if table is None:
+            values = layer.table.values
+            values[...] = _published(arrays, "values.weight", values).astype(values.dtype)
         layer.sub_keys[...] = _published(arrays, "keys", layer.sub_keys)
         for name, linear in (
             ("query_proj.query_mlps.0", layer.query),

@@ -28,6 +28,12 @@ def _scale(freqs: np.ndarray, scaling: RopeScaling) -> np.ndarray:
     return freqs * (kept + (1 - kept) / scaling.factor)
 
 
+def to_rotate_half(weight: np.ndarray, head_dim: int) -> np.ndarray:
+    """Undoes the row order that pairs neighbours, as interleaved RoPE wants: [heads * d, in]."""
+    pairs = weight.reshape(-1, head_dim // 2, 2, weight.shape[-1])  # [heads, d / 2, 2, in]
+    return pairs.swapaxes(1, 2).reshape(weight.shape)
+
+
 def rotate(x: jax.Array, positions: jax.Array, freqs: np.ndarray) -> jax.Array:
     """Rotates `x` [batch, seq, heads, head_dim] by `positions` int32 [batch, seq]; same dtype."""
     angles = positions[..., None].astype(jnp.float32) * freqs  # [batch, seq, head_dim / 2]

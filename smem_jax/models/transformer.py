@@ -6,7 +6,7 @@ Weights are float32 [in, out]. Padding goes to the right: under a causal mask no
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -239,12 +239,21 @@ class Transformer(nnx.Module):
         return x, new_caches
 
     @classmethod
-    def from_tensors(cls, config: ModelConfig, tensors: Mapping[str, np.ndarray]) -> "Transformer":
+    def from_tensors(
+        cls,
+        config: ModelConfig,
+        tensors: Mapping[str, np.ndarray],
+        without_ffn: Sequence[int] = (),
+    ) -> "Transformer":
         """Builds the model from weights under their Hugging Face Llama names, [out, in].
 
-        Raises ValueError for a tensor that is missing or has the wrong shape.
+        Blocks in `without_ffn` get no feed-forward network: a memory layer is to replace it. Raises
+        ValueError for a tensor that is missing or has the wrong shape.
         """
-        graph, state = nnx.split(cls._abstract(config))
+        abstract = cls._abstract(config)
+        for number in without_ffn:
+            abstract.blocks[number].ffn = nnx.data(None)
+        graph, state = nnx.split(abstract)
         flat = nnx.to_flat_state(state)
         filled = []
         for path, variable in flat:

@@ -132,14 +132,8 @@ def _weights(file: GGUFFile, config: ModelConfig) -> dict[str, np.ndarray]:
     check_shapes(file.path, config, {name: weight.shape for name, weight in tensors.items()})
     for name, weight in tensors.items():
         if name.endswith(("q_proj.weight", "k_proj.weight")):
-            tensors[name] = _to_rotate_half(weight, config.head_dim)
+            tensors[name] = rope.to_rotate_half(weight, config.head_dim)
     return tensors
-
-
-def _to_rotate_half(weight: np.ndarray, head_dim: int) -> np.ndarray:
-    """Undoes the row order that pairs neighbours, as interleaved RoPE wants: [heads*d, in]."""
-    pairs = weight.reshape(-1, head_dim // 2, 2, weight.shape[-1])  # [heads, d / 2, 2, in]
-    return pairs.swapaxes(1, 2).reshape(weight.shape)
 
 
 def _hugging_face_name(name: str) -> str:

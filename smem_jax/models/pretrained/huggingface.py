@@ -1,6 +1,7 @@
 """Import of a Hugging Face directory: config.json, safetensors, tokenizer.json."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,9 @@ def _refuse_unsupported(path: Path, fields: dict[str, Any]) -> None:
         raise InputError(f"{path}: quantised weights (quantization_config) are not supported")
 
 
-def _number(path: Path, fields: dict[str, Any], name: str, kind: type, default: Any = None) -> Any:
+def number(
+    path: Path, fields: Mapping[str, Any], name: str, kind: type, default: Any = None
+) -> Any:
     """A field of type `kind`, int or float; null counts as absent; no default: it must be there."""
     value = fields.get(name)
     value = default if value is None else value
@@ -74,7 +77,7 @@ def _number(path: Path, fields: dict[str, Any], name: str, kind: type, default: 
 
 def _config(path: Path, fields: dict[str, Any]) -> ModelConfig:
     def size(name: str, default: int | None = None) -> int:
-        return _number(path, fields, name, int, default)
+        return number(path, fields, name, int, default)
 
     embed_dim, num_heads = size("hidden_size"), size("num_attention_heads")
     rope_base, rope_scaling = _rope(path, fields)
@@ -90,7 +93,7 @@ def _config(path: Path, fields: dict[str, Any]) -> ModelConfig:
         ffn_dim=size("intermediate_size"),
         rope_base=rope_base,
         rope_scaling=rope_scaling,
-        norm_epsilon=_number(path, fields, "rms_norm_eps", float, 1e-6),
+        norm_epsilon=number(path, fields, "rms_norm_eps", float, 1e-6),
         tied_embeddings=bool(fields.get("tie_word_embeddings", False)),
         max_positions=size("max_position_embeddings", 2048),
     )
@@ -102,20 +105,20 @@ def _rope(path: Path, fields: dict[str, Any]) -> tuple[float, RopeScaling | None
     rope = fields.get(name) or {}
     if not isinstance(rope, dict):
         raise InputError(f"{path}: {name} should be an object, got {rope!r}")
-    base = _number(path, fields | rope, "rope_theta", float, 1e4)
+    base = number(path, fields | rope, "rope_theta", float, 1e4)
     kind = str(rope.get("rope_type") or rope.get("type") or "default")
     if kind == "default":
         return base, None
-    factor = _number(path, rope, "factor", float)
+    factor = number(path, rope, "factor", float)
     if kind != "llama3":
         return base, build_scaling(path, kind, factor)
     return base, build_scaling(
         path,
         kind,
         factor,
-        low_freq_factor=_number(path, rope, "low_freq_factor", float),
-        high_freq_factor=_number(path, rope, "high_freq_factor", float),
-        original_max_positions=_number(path, rope, "original_max_position_embeddings", int),
+        low_freq_factor=number(path, rope, "low_freq_factor", float),
+        high_freq_factor=number(path, rope, "high_freq_factor", float),
+        original_max_positions=number(path, rope, "original_max_position_embeddings", int),
     )
 
 

@@ -16,7 +16,10 @@ from smem_jax.train import run
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PATCHES = (ROOT / "docs" / "patches.md").read_text(encoding="utf-8")
+PAGES = [
+    README,
+    *((ROOT / "docs" / n).read_text(encoding="utf-8") for n in ("patches.md", "exchange.md")),
+]
 
 
 @pytest.fixture
@@ -231,9 +234,9 @@ def test_readme_has_the_two_commands_of_a_newcomer():
 
 @pytest.mark.parametrize(
     "command",
-    [c for page in (README, PATCHES) for c in readme_commands(page) if re.match(r"\S*smem ", c)],
+    [c for page in PAGES for c in readme_commands(page) if re.match(r"\S*smem ", c)],
 )
-def test_smem_commands_of_the_readme_and_of_patches_parse(command):
+def test_smem_commands_of_the_readme_and_of_pages_parse(command):
     words = shlex.split(command)
     args = cli.parse(words[1:])
     assert args.command == words[1]

@@ -1,6 +1,6 @@
 """How long `smem ask` takes to its first token, and how fast the others follow.
 
-    python -m benchmarks.ask --patch FILE [--question TEXT] [--output FILE]
+    python -m benchmarks.ask --patch FILE [--question TEXT] [--rounds N] [--output FILE]
 
 The command is started anew for each round, from the shell to the first character that it prints,
 with its programs in the user's cache after a first start that is not counted. The rate is of one
@@ -19,7 +19,6 @@ from smem_jax import patch as patches
 from smem_jax.evaluate import ask
 from smem_jax.evaluate.streaming import Sampling, Streamer
 
-_ROUNDS = 5
 _TOKENS = 64
 
 
@@ -28,14 +27,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--patch", type=Path, required=True)
     parser.add_argument("--question", default="Where is the Milk Grotto?")
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--output", type=Path)
     args = parser.parse_args()
-    starts = [_first_token(args.patch, args.question) for _ in range(_ROUNDS + 1)][1:]
+    starts = [_first_token(args.patch, args.question) for _ in range(args.rounds + 1)][1:]
     row = {
         "rows": len(patches.load(args.patch).slots),
         "first_token_seconds": statistics.median(starts),
         "first_token_seconds_all": starts,
-        "tokens_per_second": _rate(args.patch, args.question),
+        "tokens_per_second": _rate(args.patch, args.question, args.rounds),
     }
     columns = {"rows": ",", "first_token_seconds": ".2f", "tokens_per_second": ".1f"}
     timing.show([row], columns)
@@ -54,12 +54,12 @@ def _first_token(patch: Path, question: str) -> float:
     return seconds
 
 
-def _rate(patch: Path, question: str) -> float:
+def _rate(patch: Path, question: str, rounds: int) -> float:
     """Tokens a second after the first, the median of some answers without an end."""
     taught = ask.restore(files=[patch])
     streamer = Streamer(taught.model, taught.tokenizer)
     rates = []
-    for _ in range(_ROUNDS + 1):
+    for _ in range(rounds + 1):
         arrived = []
         for _ in streamer.stream(question, (), Sampling(max_new_tokens=_TOKENS)):
             arrived.append(time.perf_counter())

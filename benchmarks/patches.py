@@ -2,13 +2,14 @@
 
     python -m benchmarks.patches [--only PART] [--output FILE] [--workdir DIR] [FIELD=VALUE ...]
 
-Two patches are taught apart from each other, the first 100 facts of configs/stream_facts.py and the
-next 100, by `smem_jax.train.teacher` (in one pass, as in the stream), and kept in the work
+Two patches are taught apart from each other, the first `--facts` (100) of configs/stream_facts.py
+and the next, by `smem_jax.train.teacher` (in one pass, as in the stream), and kept in the work
 directory. Recall is of questions in words that were not trained on and of the trained ones, by
-greedy decoding. `apply` puts a patch of 1,000 lessons of 300 rows (random ones, as low_rank) on a
-table of 2**20 rows of width 576 and takes it off. Writes benchmarks/results/patches.json; takes
-about half an hour of two CPU cores; patches that were taught are not taught again. With `--only
-apply` or `--only recall` the rows of the other part stay as they are.
+greedy decoding. `apply` puts a patch of `--lessons` (1,000) of 300 rows (random ones, as low_rank)
+on a table of `--slots` (2**20) rows of width 576 and takes it off. Writes
+benchmarks/results/patches.json; takes about half an hour of two CPU cores; patches that were taught
+are not taught again. With `--only apply` or `--only recall` the rows of the other part stay as they
+are.
 """
 
 import argparse
@@ -42,8 +43,7 @@ from smem_jax.train.stream_inputs import Inputs
 from smem_jax.train.teacher import Teacher
 
 _ROOT = Path(__file__).resolve().parents[1]
-_SIZE = 100  # facts of a patch
-_LESSONS, _ROWS, _SLOTS, _WIDTH = 1000, 300, 2**20, 576
+_ROWS, _WIDTH = 300, 576
 _ROUNDS = 5
 
 
@@ -53,6 +53,9 @@ def main() -> None:
     parser.add_argument("--only", choices=("apply", "recall"))
     parser.add_argument("--output", type=Path)
     parser.add_argument("--workdir", type=Path, default=Path("runs/patches"))
+    parser.add_argument("--facts", type=int, default=100)
+    parser.add_argument("--lessons", type=int, default=1000)
+    parser.add_argument("--slots", type=int, default=2**20)
     parser.add_argument("overrides", nargs="*", metavar="SECTION.FIELD=VALUE")
     args = parser.parse_args()
     rows = []
@@ -61,32 +64,33 @@ def main() -> None:
             before = json.loads((args.output or timing.RESULTS / "patches.json").read_text())
             rows += [row for row in before["rows"] if row["part"] == part]
         elif part == "apply":
-            rows.append(_apply())
+            rows.append(_apply(args.lessons, args.slots))
         else:
-            rows += [{"part": part, **row} for row in _recall(args.overrides, args.workdir)]
+            found = _recall(args.facts, args.overrides, args.workdir)
+            rows += [{"part": part, **row} for row in found]
     columns = {"what": "", "mb": ".2f", "first": ".3f", "second": ".3f", "seconds": ".2f"}
     timing.show(rows, columns)
     timing.write("patches", rows, args.output)
 
 
-def _apply() -> dict[str, Any]:
+def _apply(num_lessons: int, num_slots: int) -> dict[str, Any]:
     """Seconds, medians, and what is held beside the table while a patch goes on or off."""
     random = np.random.default_rng(0)
-    starts = np.arange(_LESSONS + 1, dtype=np.int32) * _ROWS
-    slots = random.permutation(_SLOTS)[: _LESSONS * _ROWS].astype(np.int32)
-    scales = np.full((_LESSONS, storage.RANK), 0.1, np.float16)
+    starts = np.arange(num_lessons + 1, dtype=np.int32) * _ROWS
+    slots = random.permutation(num_slots)[: num_lessons * _ROWS].astype(np.int32)
+    scales = np.full((num_lessons, storage.RANK), 0.1, np.float16)
     rows = storage.LowRank(
         random.integers(0, 256, (len(slots), storage.RANK // 2), np.uint8),
         scales,
-        random.integers(0, 256, (_LESSONS, storage.RANK, _WIDTH // 2), np.uint8),
+        random.integers(0, 256, (num_lessons, storage.RANK, _WIDTH // 2), np.uint8),
         scales,
         starts,
     )
-    about = patches.About("big", "none", "", {"num_slots": _SLOTS}, "", Relevance(32, 32))
+    about = patches.About("big", "none", "", {"num_slots": num_slots}, "", Relevance(32, 32))
     patch = patches.Patch(about, slots, starts, rows, None)
     # Written once, so that all of its pages are counted before.
     zeroed = jax.jit(lambda table: table * 0, donate_argnums=0)
-    table = patches.PatchedTable(zeroed(jnp.full((_SLOTS, _WIDTH), 1.0)).block_until_ready())
+    table = patches.PatchedTable(zeroed(jnp.full((num_slots, _WIDTH), 1.0)).block_until_ready())
     few = storage.encode(np.ones((1, _WIDTH), np.float32), np.asarray([0, 1]), "float32")
     small = dataclasses.replace(patch, slots=slots[:1], starts=starts[:2] // _ROWS, rows=few)
     table.apply(small)  # compiles
@@ -105,7 +109,7 @@ def _apply() -> dict[str, Any]:
     assert not np.asarray(table.values[slots[:1000]]).any()
     return {
         "part": "apply",
-        "what": f"{_LESSONS} lessons on a table of 2**20 rows",
+        "what": f"{num_lessons:,} lessons on a table of {num_slots:,} rows",
         "seconds": float(np.median(seconds["apply"])),
         "revert_seconds": float(np.median(seconds["revert"])),
         "mb": (_peak_bytes() - held) / 1e6,
@@ -123,23 +127,23 @@ def _without_table(inputs: Inputs) -> None:
     layer.table = CompactTable.empty(layer.config)
 
 
-def _recall(overrides: Sequence[str], workdir: Path) -> Iterator[dict[str, Any]]:
+def _recall(size: int, overrides: Sequence[str], workdir: Path) -> Iterator[dict[str, Any]]:
     """What is recalled of two patches, stored and merged in each way."""
     path = _ROOT / "configs" / "stream_facts.py"
-    config = config_module.load(path, [f"lessons.count={2 * _SIZE}", *overrides], stream_defaults())
+    config = config_module.load(path, [f"lessons.count={2 * size}", *overrides], stream_defaults())
     inputs = stream_inputs.load(config)
     _without_table(inputs)
-    halves = inputs.lessons[:_SIZE], inputs.lessons[_SIZE:]
+    halves = inputs.lessons[:size], inputs.lessons[size:]
     taught = [
         _taught(config, inputs, lessons, workdir / f"{name}.safetensors")
         for name, lessons in zip(("first", "second"), halves, strict=True)
     ]
     small = [patches.restored(patch, storage="low_rank") for patch in taught]
-    asked = [RecallMatrix(inputs.tokenizer, lessons, _SIZE) for lessons in halves]
+    asked = [RecallMatrix(inputs.tokenizer, lessons, size) for lessons in halves]
 
     def shares(given: Sequence[patches.Patch], number: int) -> dict[str, float]:
         model = put_on(inputs.model, inputs.block, patches.combined(given))
-        found = asked[number].shares(model, _SIZE)
+        found = asked[number].shares(model, size)
         name = ("first", "second")[number]
         return {
             name: float(np.nanmean(found["reworded"])),

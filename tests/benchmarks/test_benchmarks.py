@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import tiny_stream
 
 _ROOT = Path(__file__).resolve().parents[2]
 _SMALL = ["--tokens", "16", "--reads", "8", "--value-dim", "32", "--rounds", "2"]
@@ -16,7 +17,8 @@ def _rows(tmp_path, module, *arguments):
     """The rows that a benchmark writes, in a process of its own as its docstring says."""
     output = tmp_path / "rows.json"
     command = [sys.executable, "-m", f"benchmarks.{module}", *arguments, "--output", str(output)]
-    done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True)
+    own_cache = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, env=own_cache)
     assert done.returncode == 0, done.stderr
     result = json.loads(output.read_text())
     assert result["machine"]["jax"]
@@ -64,3 +66,34 @@ def test_gpu_script_says_that_there_is_no_gpu(tmp_path):
 def test_finetuning(tmp_path):
     rows = _rows(tmp_path, "finetuning", "--sizes", "2**10", "2**12", "--rounds", "1")
     assert [row["num_slots"] for row in rows] == [2**10, 2**12]
+
+
+@pytest.mark.slow
+def test_patches_and_ask(tmp_path):
+    c = tiny_stream.config(tmp_path, count=4)
+    fields = {
+        "model": c.model,
+        "cache": c.cache,
+        "background.text": c.background.text,
+        "background.questions": c.background.questions,
+        "lessons.file": c.lessons.file,
+        "lessons.passages": 8,
+        "lessons.lengths": (64,),
+        "lessons.skip_known": False,
+        **{f"memory.{name}": c.memory[name] for name in ("block", "num_heads", "top_k", "key_dim")},
+        "memory.num_slots": 1024,
+        "learner.top_t": 12,
+        "learner.relevance_threshold": 1,
+    }
+    sizes = ("--facts", "2", "--lessons", "4", "--slots", "2048", "--workdir", str(tmp_path))
+    rows = _rows(
+        tmp_path, "patches", *sizes, *(f"{name}={value}" for name, value in fields.items())
+    )
+    assert rows[0]["seconds"] > 0 and rows[0]["what"] == "4 lessons on a table of 2,048 rows"
+    kinds = [row["what"].partition(",")[0] for row in rows[1:]]
+    assert kinds == ["each alone"] * 4 + ["both on"] + ["merged"] * 4
+    for row in rows[1:]:
+        assert 0 <= row["first"] <= 1 and 0 <= row["second_trained"] <= 1
+    [row] = _rows(tmp_path, "ask", "--patch", str(tmp_path / "first.safetensors"), "--rounds", "1")
+    assert row["first_token_seconds"] > 0 and row["tokens_per_second"] > 0
+    assert row["rows"] == 24

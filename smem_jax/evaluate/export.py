@@ -57,8 +57,8 @@ def write(
         names.
       adapter: a directory of PEFT, for that base model, to go with it.
 
-    Raises InputError where `output` holds anything, and for patches that do not go together or are
-    for another base model.
+    Raises InputError where `output` holds anything, for patches that do not go together or are for
+    another base model, and for an adapter that does not fit.
     """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise InputError(f"--output {output} must be a new or an empty directory")
@@ -72,13 +72,14 @@ def write(
     if given:
         together.check_base(given[0], pretrained.fingerprint(base.tensors))
     if adapter is not None:
-        peft.load(Transformer.from_tensors(base.config, base.tensors), adapter)  # it fits
+        # Refuses one that does not fit.
+        peft.load(Transformer.from_tensors(base.config, base.tensors), adapter)
     output.mkdir(parents=True, exist_ok=True)
     for patch in given:
         patches.save(patch, directory.place(output, patch.about.name))
     if adapter is not None:
         shutil.copytree(adapter, output / peft.DIRECTORY)
-    (output / "README.md").write_text(_card(given, base.source, adapter, patches.name_for(output)))
+    (output / "README.md").write_text(_card(given, named, adapter, patches.name_for(output)))
     export.write(base, output)
 
 
@@ -88,8 +89,8 @@ def adapter_of(workdir: Path) -> Path | None:
     return found if found.is_dir() else None
 
 
-def _card(given: Sequence[patches.Patch], source: str, adapter: Path | None, name: str) -> str:
-    card = _CARD.format(name=name, base=plain(source), version=__version__)
+def _card(given: Sequence[patches.Patch], base: str, adapter: Path | None, name: str) -> str:
+    card = _CARD.format(name=name, base=plain(base), version=__version__)
     if given:
         about = given[0].about
         card += _PATCHES.format(

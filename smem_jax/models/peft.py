@@ -17,7 +17,7 @@ from smem_jax.errors import InputError
 from smem_jax.models import lora
 from smem_jax.models.pretrained import safetensors_file
 from smem_jax.models.pretrained.checks import check_tensors
-from smem_jax.models.pretrained.huggingface import read_json
+from smem_jax.models.pretrained.huggingface import number, read_json
 from smem_jax.models.tensor_names import tensor_name
 from smem_jax.models.transformer import Transformer
 
@@ -118,12 +118,12 @@ def _read_config(path: Path) -> tuple[int, float]:
     for name in _NOT_SUPPORTED:
         if fields.get(name):
             raise InputError(f"{path}: {name}={fields[name]!r} is not supported")
-    rank, alpha = fields.get("r"), fields.get("lora_alpha")
-    if not isinstance(rank, int) or rank < 1:
-        raise InputError(f"{path}: r={rank!r} must be an integer of at least 1")
-    if not isinstance(alpha, (int, float)) or not alpha > 0:
-        raise InputError(f"{path}: lora_alpha={alpha!r} must be a number above 0")
-    return rank, float(alpha)
+    rank, alpha = number(path, fields, "r", int), number(path, fields, "lora_alpha", float)
+    if rank < 1:
+        raise InputError(f"{path}: r={rank} must be at least 1")
+    if not alpha > 0:
+        raise InputError(f"{path}: lora_alpha={alpha} must be above 0")
+    return rank, alpha
 
 
 def _names(place: lora.Place) -> tuple[str, str]:

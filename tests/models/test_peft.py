@@ -93,9 +93,10 @@ def test_layers_that_an_adapter_leaves_out_stay_as_they_are(model, saved):
         ({"peft_type": "IA3"}, "peft_type='IA3' must be 'LORA'"),
         ({"use_rslora": True}, "use_rslora=True is not supported"),
         ({"alpha_pattern": {"q_proj": 4}}, "alpha_pattern={'q_proj': 4} is not supported"),
-        ({"r": 0}, "r=0 must be an integer of at least 1"),
+        ({"r": 0}, "r=0 must be at least 1"),
         ({"r": 4}, r"lora_A.weight' has shape \(3, 32\), expected \(4, 32\)"),
-        ({"lora_alpha": "8"}, "lora_alpha='8' must be a number above 0"),
+        ({"lora_alpha": "8"}, "lora_alpha='8' should be float"),
+        ({"lora_alpha": 0}, r"lora_alpha=0\.0 must be above 0"),
     ],
 )
 def test_what_is_not_supported_is_named_and_changes_nothing(model, saved, change, message):

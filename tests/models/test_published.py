@@ -6,7 +6,7 @@ import pytest
 from flax import nnx
 
 from smem_jax.errors import InputError
-from smem_jax.models.pretrained import published
+from smem_jax.models.pretrained import published, safetensors_file
 from smem_jax.models.retrofit import memory_blocks
 
 _TOKENS = np.random.RandomState(1).randint(0, published_model.VOCAB, 20)
@@ -77,6 +77,7 @@ def test_weights_of_bfloat16_and_under_other_names(tmp_path):
         ("model", {"dim": "24"}, "dim='24' should be int"),
         ("model", {"sliding_window": 128}, "sliding_window=128 is not supported"),
         ("model", {"n_kv_heads": 3}, "num_heads=4 is not a multiple of num_kv_heads=3"),
+        ("model", {"n_layers": 0}, "num_blocks=0 must be at least 1"),
         ("model", {"n_layers": 3}, r"'layers\.3\.\S+' has no place in a decoder with memory"),
         ("productkey_args", {"mem_gated": True}, "mem_gated=true is not supported"),
         ("productkey_args", {"peer_variant": True}, "peer_variant=true is not supported"),
@@ -112,6 +113,10 @@ def test_weights_that_do_not_fit_are_named(tmp_path):
         published_model.write(tmp_path, published_model.fields(), weights | change)
         with pytest.raises(InputError, match=message):
             published.load(tmp_path)
+    whole = weights | {"norm.weight": np.ones(24, np.int32)}
+    safetensors_file.write(tmp_path / "model.safetensors", whole, {})
+    with pytest.raises(InputError, match=r"tensor 'norm\.weight' is stored as I32"):
+        published.load(tmp_path)
     (tmp_path / "params.json").write_text("{}")
     with pytest.raises(InputError, match=r"params\.json: model=None should be an object"):
         published.load(tmp_path)

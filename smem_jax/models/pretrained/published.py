@@ -75,20 +75,7 @@ def load(directory: Path, names: Mapping[str, str] = NAMES) -> Transformer:
     if config.tied_embeddings:
         tensors.pop(_published(names, "lm_head.weight"), None)
     layers = _memory_layers(tensors, names, config.num_blocks)
-    without_ffn = tuple(f"model.layers.{block}.mlp." for block in layers)
-    shapes = {n: s for n, s in tensor_shapes(config).items() if not n.startswith(without_ffn)}
-    found = {name: tensor.shape for name, tensor in tensors.items()}
-    check_tensors(
-        path,
-        {_published(names, name): shape for name, shape in shapes.items()},
-        found,
-        f"a decoder with memory in the blocks {list(layers)}",
-    )
-    weights = {name: tensors[_published(names, name)] for name in shapes}
-    for name, weight in weights.items():
-        if name.endswith(("q_proj.weight", "k_proj.weight")):
-            weights[name] = rope.to_rotate_half(weight, config.head_dim)
-    model = Transformer.from_tensors(config, weights, without_ffn=list(layers))
+    model = _decoder(path, config, tensors, names, list(layers))
     if layers:
         args = _section(params, fields, "productkey_args")
         sizes = _memory_config(params, args, config.embed_dim)
@@ -97,6 +84,29 @@ def load(directory: Path, names: Mapping[str, str] = NAMES) -> Transformer:
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
     return model
+
+
+def _decoder(
+    path: Path,
+    config: ModelConfig,
+    tensors: Mapping[str, np.ndarray],
+    names: Mapping[str, str],
+    memory_blocks: list[int],
+) -> Transformer:
+    """All but the memory layers, whose blocks have no feed-forward network."""
+    without = tuple(f"model.layers.{block}.mlp." for block in memory_blocks)
+    shapes = {n: s for n, s in tensor_shapes(config).items() if not n.startswith(without)}
+    check_tensors(
+        path,
+        {_published(names, name): shape for name, shape in shapes.items()},
+        {name: tensor.shape for name, tensor in tensors.items()},
+        f"a decoder with memory in the blocks {memory_blocks}",
+    )
+    weights = {name: tensors[_published(names, name)] for name in shapes}
+    for name, weight in weights.items():
+        if name.endswith(("q_proj.weight", "k_proj.weight")):
+            weights[name] = rope.to_rotate_half(weight, config.head_dim)
+    return Transformer.from_tensors(config, weights, without_ffn=memory_blocks)
 
 
 def _published(names: Mapping[str, str], name: str) -> str:
@@ -125,13 +135,15 @@ def _config(
 
     def rows(name: str) -> int:
         weight = tensors.get(_published(names, name))
-        return 1 if weight is None else len(weight)  # it is missed later, if it has to be there
+        # One that has to be there, and is not, is missed later.
+        return len(weight) if weight is not None and weight.ndim else 1
 
     def size(name: str, default: int | None = None) -> int:
         return huggingface.number(path, fields, name, int, default)
 
     dim, num_blocks = size("dim"), size("n_layers")
     num_heads = size("n_heads", dim // max(size("head_dim", dim), 1))
+    gates = (f"model.layers.{block}.mlp.gate_proj.weight" for block in range(num_blocks))
     return build_config(
         path,
         vocab_size=rows("model.embed_tokens.weight"),
@@ -140,7 +152,7 @@ def _config(
         num_heads=num_heads,
         num_kv_heads=size("n_kv_heads", num_heads),
         head_dim=size("head_dim", dim // max(num_heads, 1)),
-        ffn_dim=max(rows(f"model.layers.{n}.mlp.gate_proj.weight") for n in range(num_blocks)),
+        ffn_dim=max(map(rows, gates), default=1),
         rope_base=huggingface.number(path, fields, "rope_theta", float, 1e4),
         norm_epsilon=huggingface.number(path, fields, "norm_eps", float, 1e-5),
         tied_embeddings=bool(fields.get("weight_tying", False)),

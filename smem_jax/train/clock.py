@@ -1,7 +1,11 @@
 """Seconds since a moment, in all and by part."""
 
+import json
 import time
 from contextlib import contextmanager
+from pathlib import Path
+
+from smem_jax.train.files import write_json
 
 
 class Clock:
@@ -21,3 +25,15 @@ class Clock:
     def total(self) -> float:
         """Seconds since this was made."""
         return time.perf_counter() - self._start
+
+    def save(self, path: Path) -> None:
+        """Keeps the seconds so far, for a process that goes on."""
+        write_json(path, {"total": self.total(), "parts": self.parts})
+
+    def go_on(self, path: Path) -> None:
+        """Adds the seconds that were saved, where there are any."""
+        if path.is_file():
+            earlier = json.loads(path.read_text())
+            self._start -= earlier["total"]
+            for part, seconds in earlier["parts"].items():
+                self.parts[part] = self.parts.get(part, 0.0) + seconds

@@ -37,6 +37,7 @@ from smem_jax.train.stream_inputs import Inputs
 from smem_jax.train.versions import machine, versions
 
 _CONFIG, _LOG, _CURVE, _MATRIX = "config.json", "stream.jsonl", "curve.jsonl", "matrix.npz"
+_CLOCK = "clock.json"
 
 
 def run(config: ConfigDict, workdir: Path, overwrite: bool = False) -> dict[str, Any]:
@@ -164,6 +165,7 @@ class _Stream(NamedTuple):
                     with self.clock("measure along"):
                         self._evaluate(done, along)
                     checkpoints.save(done, self.learner.state)
+                    self.clock.save(self.workdir / _CLOCK)
             with self.clock("measure after"):
                 return self._evaluate(len(lessons), self.suite.tasks)
 
@@ -171,6 +173,7 @@ class _Stream(NamedTuple):
         """Drops what was written after the checkpoint."""
         if first:
             self.recall.restore(self.workdir / _MATRIX, first)
+            self.clock.go_on(self.workdir / _CLOCK)
         files.keep_lines(self.workdir / _LOG, first)
         files.keep_lines(self.workdir / _CURVE, len(self.recall.after))
 

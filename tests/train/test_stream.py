@@ -7,22 +7,15 @@ import jax
 import numpy as np
 import pytest
 import tiny_stream
-<<<<<<< HEAD
-from ml_collections import ConfigDict
-=======
 from flax import nnx
->>>>>>> 0acf47e (LoRA adapters are written and read in PEFT's format, and exported with their base model)
+from ml_collections import ConfigDict
 
 from smem_jax import patch
 from smem_jax.errors import InputError
-<<<<<<< HEAD
-from smem_jax.train import files, stream, stream_inputs
-from smem_jax.train.processes import WorkdirLock
-=======
 from smem_jax.models import lora, peft, pretrained
 from smem_jax.models.transformer import Transformer
 from smem_jax.train import files, learners, stream, stream_inputs
->>>>>>> 0acf47e (LoRA adapters are written and read in PEFT's format, and exported with their base model)
+from smem_jax.train.processes import WorkdirLock
 from smem_jax.train.recall_matrix import RecallMatrix
 
 FACTBOOK = Path(__file__).resolve().parents[2] / "configs" / "stream_data" / "factbook"
@@ -110,6 +103,10 @@ def test_a_run_cut_off_ends_as_the_whole_one(config, finished, tmp_path, monkeyp
     )
     stream.run(config, tmp_path / "run")
     assert taken == [4, 5]
+    # The lessons before are timed, too.
+    parts = json.loads((tmp_path / "run" / "summary.json").read_text())["seconds_by_part"]
+    logged = files.read_lines(tmp_path / "run" / "stream.jsonl")
+    assert parts["teach"] >= sum(line["seconds"] for line in logged)
     _assert_same(tmp_path / "run", finished[0])
 
 

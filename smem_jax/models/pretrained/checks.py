@@ -16,13 +16,17 @@ _SIZES = (
     "ffn_dim",
     "max_positions",
 )
+# What a damaged or hostile file may ask for, before any tensor is looked at.
+_MOST, _MOST_BLOCKS = 2**31 - 1, 10_000
 
 
 def build_config(path: Path, **fields) -> ModelConfig:
     """A ModelConfig of `fields`; InputError naming `path` where a size makes no sense."""
     for name in _SIZES:
-        if fields[name] < 1:
-            raise InputError(f"{path}: {name}={fields[name]} must be at least 1")
+        if not 1 <= fields[name] <= _MOST:
+            raise InputError(f"{path}: {name}={fields[name]} must be from 1 to {_MOST}")
+    if fields["num_blocks"] > _MOST_BLOCKS:
+        raise InputError(f"{path}: num_blocks={fields['num_blocks']} exceeds {_MOST_BLOCKS}")
     try:
         return ModelConfig(**fields)
     except ValueError as error:

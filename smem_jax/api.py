@@ -86,14 +86,18 @@ class MemoryModel:
         self._conversation = None
         return loss
 
-    def ask(self, question: str, sampling: Sampling | None = None) -> str:
-        """The answer to a question, apart from all that was asked before; greedy by default."""
-        if self._conversation is None or sampling is not None:
-            self._conversation = Conversation(self._patched(), sampling or Sampling())
-        answer = "".join(self._conversation.answer(question)).strip()
-        self._conversation.clear()
-        if sampling is not None:
-            self._conversation = None
+    def ask(self, question: str, sampling: Sampling | None = None, *, chat: bool = False) -> str:
+        """The answer to a question, apart from all that was asked before; greedy by default.
+
+        With `chat`, in the chat template of the base model, which knows facts less well than the
+        frame that they are taught in; InputError where it has none.
+        """
+        conversation = self._conversation
+        if conversation is None or sampling is not None or conversation.chat != chat:
+            conversation = Conversation(self._patched(), sampling or Sampling(), chat=chat)
+        answer = "".join(conversation.answer(question)).strip()
+        conversation.clear()
+        self._conversation = conversation if sampling is None else None
         return answer
 
     def apply(self, path: str | Path) -> str:

@@ -30,6 +30,9 @@ def add_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     ask.add_argument(
         "--show-slots", action="store_true", help="which taught slots each token reads"
     )
+    ask.add_argument(
+        "--chat", action="store_true", help="in the model's chat template, not in a Q: A: frame"
+    )
     ask.add_argument("--max-tokens", type=int, default=48, metavar="N", help="of an answer; 48")
     ask.add_argument(
         "--temperature", type=float, default=0.0, metavar="T", help="0, the likeliest, if not given"
@@ -85,13 +88,14 @@ def _ask(args: argparse.Namespace) -> None:
     sampling = Sampling(args.temperature, args.top_p, args.seed, args.max_tokens)
     sampling.check()
     taught = ask.restore(args.workdir, args.patch, args.model)
-    if len(questions) > 1 and not (args.temperature or args.show_slots or args.without_memory):
+    one_by_one = args.temperature or args.show_slots or args.without_memory or args.chat
+    if len(questions) > 1 and not one_by_one:
         for answer in ask.ask(taught, questions, args.max_tokens):
             print(answer)
         return
-    voices = {"with memory: ": ask.Conversation(taught, sampling)}
+    voices = {"with memory: ": ask.Conversation(taught, sampling, chat=args.chat)}
     if args.without_memory:
-        voices["without: "] = ask.Conversation(taught, sampling, with_memory=False)
+        voices["without: "] = ask.Conversation(taught, sampling, False, args.chat)
     if is_talk:
         print(f"{_CLEAR} forgets what was said so far, {_QUIT} ends")
         questions = _typed(voices)

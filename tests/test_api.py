@@ -108,6 +108,8 @@ def test_bad_input_is_refused(settings, tmp_path):
         model.save(tmp_path / "p.safetensors")
     with pytest.raises(InputError, match="no patch named 'x' is on the model; these are: none"):
         model.revert("x")
+    with pytest.raises(InputError, match="the base model has no chat template"):
+        model.ask("Who?", chat=True)
     with pytest.raises(InputError, match="no such patch file"):
         load(settings, tmp_path / "none.safetensors")
 

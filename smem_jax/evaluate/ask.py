@@ -48,11 +48,26 @@ class Conversation:
     Args:
       with_memory: else all rows count as zero, which is what the base model says where the memory
         layer stands beside its feed-forward network.
+      chat: questions and answers are messages, in the chat template of the base model, and an
+        answer may have several lines. Else they stand in the frame that facts are taught in.
+
+    Raises InputError for `chat` where the base model has no template.
     """
 
-    def __init__(self, taught: patched.Patched, sampling: Sampling, with_memory: bool = True):
+    def __init__(
+        self,
+        taught: patched.Patched,
+        sampling: Sampling,
+        with_memory: bool = True,
+        chat: bool = False,
+    ):
         model, tokenizer = taught.model, taught.tokenizer
-        self._stops = frozenset(tokenizer.special_ids + tokenizer.ids_containing("\n"))
+        if chat and tokenizer.chat_template is None:
+            raise InputError("the base model has no chat template; it can be asked without one")
+        self.chat = chat
+        self._tokenizer = tokenizer
+        line_ends = [] if chat else tokenizer.ids_containing("\n")
+        self._stops = frozenset(tokenizer.special_ids + line_ends)
         if with_memory:
             self._streamer = Streamer(model, tokenizer)
         else:
@@ -63,31 +78,40 @@ class Conversation:
             self._streamer = Streamer(model, tokenizer)
             table.values = rows
         self._sampling = sampling
-        self._history: list[str] = []
+        self._history: list[tuple[str, str]] = []  # questions and answers
 
     def answer(self, question: str) -> Iterator[str]:
         """The answer in pieces; once all are taken, the next question is put behind it."""
         _check(question)
-        asked = wordings.prompts([question], [ASK_FRAME])[0]
         pieces: list[str] = []
-        for piece in self._streamer.stream(
-            "".join([*self._history, asked]), self._stops, self._sampling
-        ):
+        for piece in self._streamer.stream(self.prompt_of(question), self._stops, self._sampling):
             # The space between a prompt and its answer is no part of it.
             piece = piece if pieces else piece.lstrip()
             if piece:
                 pieces.append(piece)
                 yield piece
-        self._history.append(f"{asked} {''.join(pieces).strip()}\n")
+        self._history.append((question, "".join(pieces).strip()))
         del self._history[:-_MAX_HISTORY]
 
     def prompt_of(self, question: str) -> str:
         """What the model is given for a question that comes next."""
-        return "".join([*self._history, *wordings.prompts([question], [ASK_FRAME])])
+        if not self.chat:
+            said = [f"{_framed(asked)} {answer}\n" for asked, answer in self._history]
+            return "".join(said) + _framed(question)
+        messages = []
+        for asked, answer in self._history:
+            messages += [{"role": "user", "content": asked}]
+            messages += [{"role": "assistant", "content": answer}]
+        messages += [{"role": "user", "content": question}]
+        return self._tokenizer.apply_chat_template(messages)
 
     def clear(self) -> None:
         """Forgets the questions so far."""
         self._history.clear()
+
+
+def _framed(question: str) -> str:
+    return wordings.prompts([question], [ASK_FRAME])[0]
 
 
 def _check(question: str) -> None:

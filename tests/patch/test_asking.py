@@ -13,7 +13,7 @@ from flax import nnx
 from smem_jax import cli
 from smem_jax import patch as patches
 from smem_jax.evaluate import ask, heard
-from smem_jax.evaluate.streaming import Sampling
+from smem_jax.evaluate.streaming import Sampling, Streamer
 from smem_jax.memory.layer import MemoryLayer
 from smem_jax.memory.relevance import RelevanceGate
 from smem_jax.memory.tables import ValueTable
@@ -104,6 +104,27 @@ def test_a_conversation_goes_on_from_what_was_said(run):
     assert conversation.prompt_of("And?") == "Q: And?\nA:"
     [at_once] = ask.ask(restored, ["Who?"], 3)
     assert first.strip() == at_once
+
+
+def test_a_chat_is_messages_in_the_template(run, small, tmp_path, capsys):
+    arguments = ["ask", "--patch", str(small), "--chat", "--max-tokens", "3", "Who?"]
+    assert cli.main(arguments) == 2
+    assert "the base model has no chat template" in capsys.readouterr().err
+    base = tmp_path / "base"
+    shutil.copytree(patches.load(small).about.base, base)
+    (base / "chat_template.jinja").write_text(
+        "{% for m in messages %}{{ m.role[0] }}>{{ m.content }}<eos>{% endfor %}a>"
+    )
+    taught = ask.restore(files=[small], model=str(base))
+    conversation = ask.Conversation(taught, Sampling(max_new_tokens=3), chat=True)
+    said = "".join(conversation.answer("Who?"))
+    streamer = Streamer(taught.model, taught.tokenizer)
+    stops = taught.tokenizer.special_ids
+    pieces = streamer.stream("u>Who?<eos>a>", stops, Sampling(max_new_tokens=3))
+    assert said == "".join(pieces).lstrip()
+    assert conversation.prompt_of("How?") == f"u>Who?<eos>a>{said.strip()}<eos>u>How?<eos>a>"
+    assert cli.main([*arguments, "--model", str(base)]) == 0
+    assert capsys.readouterr().out == f"{said}\n"
 
 
 def test_without_memory_the_base_model_speaks(run):

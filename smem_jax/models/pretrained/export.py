@@ -9,12 +9,13 @@ import numpy as np
 
 from smem_jax.models.config import ModelConfig
 from smem_jax.models.pretrained import safetensors_file
+from smem_jax.models.pretrained.huggingface import CHAT_TEMPLATE
 from smem_jax.models.pretrained.loader import Pretrained
 from smem_jax.models.pretrained.tokenizer import Tokenizer
 
 
 def write(base: Pretrained, directory: Path) -> None:
-    """Writes `config.json`, the tokenizer and float32 weights, `config.json` last.
+    """Writes `config.json`, tokenizer, chat template and float32 weights, `config.json` last.
 
     Weights come back bit for bit, so a patch for the checkpoint fits what is read from here.
     """
@@ -22,6 +23,8 @@ def write(base: Pretrained, directory: Path) -> None:
     tensors = {name: np.ascontiguousarray(t, np.float32) for name, t in base.tensors.items()}
     safetensors_file.write(directory / "model.safetensors", tensors, {"format": "pt"})
     base.tokenizer.save(directory)
+    if base.tokenizer.chat_template is not None:
+        (directory / CHAT_TEMPLATE).write_text(base.tokenizer.chat_template, encoding="utf-8")
     text = json.dumps(_fields(base.config, base.tokenizer), indent=2) + "\n"
     (directory / "config.json").write_text(text)
 

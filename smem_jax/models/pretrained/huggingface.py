@@ -16,6 +16,7 @@ from smem_jax.models.pretrained.tokenizer import Tokenizer, from_directory
 _ARCHITECTURE = "LlamaForCausalLM"
 _WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
+CHAT_TEMPLATE = "chat_template.jinja"
 
 
 def read(directory: Path) -> tuple[ModelConfig, dict[str, np.ndarray], Tokenizer]:
@@ -29,7 +30,7 @@ def read(directory: Path) -> tuple[ModelConfig, dict[str, np.ndarray], Tokenizer
     _refuse_unsupported(path, fields)
     config = _config(path, fields)
     tensors = _weights(directory, config)
-    return config, tensors, from_directory(directory, fields)
+    return config, tensors, from_directory(directory, fields, _chat_template(directory))
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -43,6 +44,20 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InputError(f"{path}: expected a JSON object, got a {type(value).__name__}")
     return value
+
+
+def _chat_template(directory: Path) -> str | None:
+    """The chat template, from a file of its own or from tokenizer_config.json; None without one."""
+    own, path = directory / CHAT_TEMPLATE, directory / "tokenizer_config.json"
+    if own.is_file():
+        return own.read_text(encoding="utf-8", errors="replace")
+    found = read_json(path).get("chat_template") if path.is_file() else None
+    if isinstance(found, list):  # several, by name
+        named = {each.get("name"): each.get("template") for each in found if isinstance(each, dict)}
+        found = named.get("default")
+    if not isinstance(found, str | None):
+        raise InputError(f"{path}: chat_template should be text, got a {type(found).__name__}")
+    return found
 
 
 def _refuse_unsupported(path: Path, fields: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """Text to token ids and back."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +9,7 @@ import tokenizers
 from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers
 
 from smem_jax.errors import InputError
+from smem_jax.models.pretrained.chat_template import render
 
 if TYPE_CHECKING:
     from smem_jax.models.pretrained.gguf_file import GGUFFile
@@ -26,6 +27,7 @@ class Tokenizer:
 
     Names of special tokens in the text become these tokens; nothing is added at either end.
     `bos_id` is None where the checkpoint has no such token; `pad_id` falls back to `eos_id`.
+    `chat_template` is None where it has none.
     """
 
     def __init__(
@@ -34,11 +36,13 @@ class Tokenizer:
         eos_id: int,
         bos_id: int | None = None,
         pad_id: int | None = None,
+        chat_template: str | None = None,
     ):
         self._backend = backend
         self.eos_id = eos_id
         self.bos_id = bos_id
         self.pad_id = eos_id if pad_id is None else pad_id
+        self.chat_template = chat_template
 
     def encode(self, text: str) -> list[int]:
         """Token ids of `text`."""
@@ -52,6 +56,23 @@ class Tokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         """The text of `ids`, special tokens left out."""
         return self._backend.decode(list(ids))
+
+    def apply_chat_template(
+        self, messages: Sequence[Mapping[str, str]], add_generation_prompt: bool = True
+    ) -> str:
+        """Messages as one prompt, special tokens in it; see `chat_template.render`.
+
+        Raises InputError where the checkpoint has no template, and for one that fails.
+        """
+        if self.chat_template is None:
+            raise InputError("the checkpoint of the model has no chat template")
+        ids = {"bos_token": self.bos_id, "eos_token": self.eos_id, "pad_token": self.pad_id}
+        tokens = {
+            name: token
+            for name, index in ids.items()
+            if index is not None and (token := self._backend.id_to_token(index)) is not None
+        }
+        return render(self.chat_template, messages, tokens, add_generation_prompt)
 
     def ids_containing(self, text: str) -> list[int]:
         """Ids of the tokens whose own text contains `text`, such as a line break."""
@@ -128,6 +149,7 @@ def from_gguf(file: "GGUFFile") -> Tokenizer:
         eos_id=_field(file, "eos_token_id"),
         bos_id=file.metadata.get("tokenizer.ggml.bos_token_id"),
         pad_id=file.metadata.get("tokenizer.ggml.padding_token_id"),
+        chat_template=_chat_template(file),
     )
 
 
@@ -136,6 +158,16 @@ def _field(file: "GGUFFile", name: str) -> Any:
     if key not in file.metadata:
         raise InputError(f"{file.path}: metadata field {key!r} is missing")
     return file.metadata[key]
+
+
+def _chat_template(file: "GGUFFile") -> str | None:
+    found = file.metadata.get("tokenizer.chat_template")
+    if not isinstance(found, str | None):
+        raise InputError(
+            f"{file.path}: metadata field 'tokenizer.chat_template' is a {type(found).__name__}; "
+            "text is right"
+        )
+    return found
 
 
 def _bpe(file: "GGUFFile", tokens: list[str], ignore_merges: bool) -> models.BPE:
@@ -147,8 +179,10 @@ def _bpe(file: "GGUFFile", tokens: list[str], ignore_merges: bool) -> models.BPE
         raise InputError(f"{file.path}: damaged: the tokenizer's merges: {error}") from error
 
 
-def from_directory(directory: Path, model_fields: dict[str, Any]) -> Tokenizer:
-    """The tokenizer in a Hugging Face directory.
+def from_directory(
+    directory: Path, model_fields: dict[str, Any], chat_template: str | None = None
+) -> Tokenizer:
+    """The tokenizer in a Hugging Face directory, with the chat template that it goes with.
 
     `model_fields` is the content of config.json, which tells the special token ids. Raises
     InputError when tokenizer.json is missing or damaged, or no end-of-text token is named.
@@ -168,6 +202,7 @@ def from_directory(directory: Path, model_fields: dict[str, Any]) -> Tokenizer:
         eos_id=eos_id,
         bos_id=_token_id(model_fields.get("bos_token_id")),
         pad_id=_token_id(model_fields.get("pad_token_id")),
+        chat_template=chat_template,
     )
 
 

@@ -12,7 +12,7 @@ WORKDIR := runs/quickstart
 WORKERS ?= 2
 ARGS ?=
 
-.PHONY: help quickstart try-pod try-stream subject results install dev test test-slow test-tpu compile-pods benchmarks lint format clean
+.PHONY: help quickstart try-pod try-stream subject results install dev test test-slow test-tpu test-eval compile-pods benchmarks lint format clean
 
 help: ## Says what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -58,6 +58,9 @@ test-slow: $(VENV)/.dev $(VENV)/.model ## Runs the slow tests
 test-tpu: $(VENV)-tpu/.ready ## Compiles the TPU kernels for five chips; needs no TPU
 	$(VENV)-tpu/bin/pytest -m tpu -n $(WORKERS) tests/tpu $(ARGS)
 
+test-eval: $(VENV)-eval/.ready ## Compares our evaluation with lm-evaluation-harness; fetches that
+	$(VENV)-eval/bin/pytest tests/evaluate/test_lm_eval_adapter.py $(ARGS)
+
 POD_STEPS := pretrain_1b/v5p:2x2x4 pretrain_1b/v6e:4x4 finetune_1b/v5p:8x8x8 finetune_1b/v6e:16x16
 
 compile-pods: $(VENV)-tpu/.ready ## Compiles configs/pods for TPU slices; 20 minutes, and no TPU
@@ -85,7 +88,7 @@ install: $(VENV)/.model ## Creates .venv with the package and the base model
 dev: $(VENV)/.dev $(VENV)/.model ## The same, with what development needs
 
 clean: ## Removes .venv, runs and caches
-	rm -rf $(VENV) $(VENV)-tpu $(VENV)-bench runs build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-tpu $(VENV)-bench $(VENV)-eval runs build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # pip says what it does a line at a time: a terminal shows the latest one, a log the downloads.
@@ -128,8 +131,8 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/.package
 	@touch $@
 
 # Environments of their own: with libtpu installed, plain JAX starts up slowly and noisily, and
-# PyTorch is large.
-$(VENV)-tpu/.ready $(VENV)-bench/.ready: $(VENV)-%/.ready: pyproject.toml | $(VENV)/.created
+# PyTorch and lm_eval, with what they need, are large.
+$(VENV)-tpu/.ready $(VENV)-bench/.ready $(VENV)-eval/.ready: $(VENV)-%/.ready: pyproject.toml | $(VENV)/.created
 	@echo "Installing $(VENV)-$*"
 	@$(BIN)/python -m venv --clear $(VENV)-$*
 	@PYTHONUNBUFFERED=1 $(VENV)-$*/bin/python -m pip install --disable-pip-version-check \

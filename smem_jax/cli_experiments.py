@@ -1,4 +1,4 @@
-"""The commands of `smem` that compare ways to learn: pretrain, stream, sweep, explain."""
+"""The commands of `smem` that compare ways to learn: stream, sweep, explain, lm-eval."""
 
 import argparse
 import sys
@@ -49,6 +49,14 @@ def add_commands(
     explain.add_argument("--facts", type=int, default=100, metavar="N", help="the first N facts")
     add_config(explain)
 
+    lm_eval = add(
+        "lm-eval",
+        _lm_eval,
+        "Run EleutherAI's lm-evaluation-harness, which then knows the model 'smem'.",
+        add_help=False,  # it has its own
+    )
+    lm_eval.set_defaults(passed_on=[])
+
 
 def _stream(args: argparse.Namespace) -> None:
     from smem_jax import config
@@ -94,6 +102,18 @@ def _explain(args: argparse.Namespace) -> None:
 
     explain(settings, args.output, args.facts)
     print(args.output / "explain.md")
+
+
+def _lm_eval(args: argparse.Namespace) -> None:
+    from smem_jax import user_cache
+    from smem_jax.data.requirements import require
+
+    command = require("lm_eval.__main__", "eval")
+    from smem_jax.evaluate import lm_eval_adapter  # noqa: F401  # registers the model
+
+    user_cache.keep_programs()
+    sys.argv = ["lm-eval", *args.passed_on]  # where it looks for its arguments
+    command.cli_evaluate()
 
 
 def _print(summary: dict[str, Any]) -> None:

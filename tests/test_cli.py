@@ -18,7 +18,10 @@ ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [
     README,
-    *((ROOT / "docs" / n).read_text(encoding="utf-8") for n in ("patches.md", "exchange.md")),
+    *(
+        (ROOT / "docs" / n).read_text(encoding="utf-8")
+        for n in ("patches.md", "exchange.md", "evaluating.md")
+    ),
 ]
 
 
@@ -219,6 +222,14 @@ def test_help_and_mistakes_do_not_wait_for_jax(tmp_path):
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith("smem: error: override 'sed=1'")
     assert not (tmp_path / "w").exists()
+
+
+def test_lm_eval_is_given_all_that_stands_behind_its_name(monkeypatch, capsys):
+    given = ["run", "--model", "smem", "--limit", "-1", "--help", "--tasks", "a,b", "c"]
+    assert cli.parse(["lm-eval", *given]).passed_on == given
+    monkeypatch.setitem(sys.modules, "lm_eval", None)
+    assert cli.main(["lm-eval", *given]) == 2
+    assert "run `pip install 'smem-jax[eval]'`" in capsys.readouterr().err
 
 
 def readme_commands(page: str = README) -> list[str]:

@@ -3,8 +3,6 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import jax.numpy as jnp
-
 from smem_jax import patch as patches
 from smem_jax.data import wordings
 from smem_jax.errors import InputError, plain
@@ -12,7 +10,6 @@ from smem_jax.evaluate import generate, patched
 from smem_jax.evaluate.heard import heard
 from smem_jax.evaluate.measure import ASK_FRAME
 from smem_jax.evaluate.streaming import Sampling, Streamer
-from smem_jax.models.retrofit import memory_layer
 from smem_jax.patch import directory
 
 _MAX_HISTORY = 8  # questions before, with their answers
@@ -46,8 +43,7 @@ class Conversation:
     """Questions one after another; each is put behind the last ones and their answers.
 
     Args:
-      with_memory: else all rows count as zero, which is what the base model says where the memory
-        layer stands beside its feed-forward network.
+      with_memory: else all rows are zero; see `patched.without_memory`.
       chat: questions and answers are messages, in the chat template of the base model, and an
         answer may have several lines. Else they stand in the frame that facts are taught in.
 
@@ -61,22 +57,15 @@ class Conversation:
         with_memory: bool = True,
         chat: bool = False,
     ):
-        model, tokenizer = taught.model, taught.tokenizer
+        tokenizer = taught.tokenizer
         if chat and tokenizer.chat_template is None:
             raise InputError("the base model has no chat template; it can be asked without one")
         self.chat = chat
         self._tokenizer = tokenizer
         line_ends = [] if chat else tokenizer.ids_containing("\n")
         self._stops = frozenset(tokenizer.special_ids + line_ends)
-        if with_memory:
-            self._streamer = Streamer(model, tokenizer)
-        else:
-            layer = memory_layer(model, taught.block)
-            table = layer.table
-            rows = table.values
-            table.values = rows.replace(jnp.zeros_like(rows[...]))  # type: ignore[assignment]
-            self._streamer = Streamer(model, tokenizer)
-            table.values = rows
+        model = taught.model if with_memory else patched.without_memory(taught)
+        self._streamer = Streamer(model, tokenizer)
         self._sampling = sampling
         self._history: list[tuple[str, str]] = []  # questions and answers
 

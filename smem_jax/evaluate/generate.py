@@ -1,6 +1,7 @@
 """Greedy generation with a KV cache."""
 
 import functools
+import itertools
 from collections.abc import Sequence
 
 import jax
@@ -17,6 +18,7 @@ from smem_jax.models.transformer import KVCache, Transformer, default_positions
 
 # Prompts are padded to at least the one, and to a multiple of the other.
 _SHORTEST, _LENGTH_STEP = 32, 16
+_ANY = -1  # in place of a token
 
 
 def answers(
@@ -49,31 +51,71 @@ def generate(
     positions of the model.
     """
     rows = [tokenizer.encode(prompt) for prompt in prompts]
+    _check_lengths(prompts, rows, model.config.max_positions - max_new_tokens)
+    found = _continue(model, tokenizer.pad_id, rows, max_new_tokens, stop_token_ids, [], batch_size)
+    return [tokenizer.decode(ids[:count]) for ids, count in found]
+
+
+def until(
+    model: Transformer,
+    tokenizer: Tokenizer,
+    rows: Sequence[list[int]],
+    max_new_tokens: int,
+    stops: Sequence[str],
+    batch_size: int = 50,
+) -> list[str]:
+    """The most likely continuation of each row of token ids, before the first of `stops`.
+
+    As `generate`, but `stops` are texts: a continuation ends before one of them, wherever in a
+    token it begins, and before a special token. Rows have to leave `max_new_tokens` positions free.
+    """
+    whole = {index for stop in stops for index in tokenizer.ids_containing(stop)}
+    # A stop that comes in other tokens than these costs time: the text is cut all the same.
+    parts = [tokenizer.encode(stop) for stop in stops]
+    ends = [*tokenizer.special_ids, *whole]
+    found = _continue(model, tokenizer.pad_id, rows, max_new_tokens, ends, parts, batch_size)
+    return [_before(stops, tokenizer.decode(ids[: count + 1])) for ids, count in found]
+
+
+def _before(stops: Sequence[str], text: str) -> str:
+    return text[: min((text.index(stop) for stop in stops if stop in text), default=len(text))]
+
+
+def _continue(
+    model: Transformer,
+    pad_id: int,
+    rows: Sequence[list[int]],
+    max_new_tokens: int,
+    stop_ids: Sequence[int],
+    stop_rows: Sequence[list[int]],
+    batch_size: int,
+) -> list[tuple[list[int], int]]:
+    """Of each row: what was generated, with more behind the end, and how much is before the end."""
     if not rows:
         return []
-    _check_lengths(prompts, rows, model.config.max_positions - max_new_tokens)
     shared = shared_prefix.shared_length(rows, len(rows[0]))
     prefix = shared_prefix.caches(model, rows[0][:shared])
     rows = [row[shared:] for row in rows]
     length = max(_SHORTEST, -(-max(map(len, rows)) // _LENGTH_STEP) * _LENGTH_STEP)
     batch_size = min(batch_size, power_of_two(len(rows)))
     is_stop = np.zeros(model.config.vocab_size, bool)
-    is_stop[list(stop_token_ids)] = True
+    is_stop[list(stop_ids)] = True
+    endings = np.full((len(stop_rows), max(map(len, stop_rows), default=1)), _ANY, np.int32)
+    for ending, row in zip(endings, stop_rows, strict=True):
+        ending[len(ending) - len(row) :] = row
     graphdef, state = nnx.split(model)
-    texts = []
+    found: list[tuple[list[int], int]] = []
     for start in tqdm.trange(0, len(rows), batch_size, desc="answers", delay=2):
         batch = rows[start : start + batch_size]
-        tokens = pad_rows(batch, batch_size, length, tokenizer.pad_id)
+        tokens = pad_rows(batch, batch_size, length, pad_id)
         lengths = np.zeros(batch_size, np.int32)
         lengths[: len(batch)] = [len(row) for row in batch]
         generated, counts = _greedy(
-            graphdef, state, prefix, tokens, lengths, is_stop, max_new_tokens
+            graphdef, state, prefix, tokens, lengths, is_stop, endings, max_new_tokens
         )
-        for row, count in list(zip(np.asarray(generated), np.asarray(counts), strict=True))[
-            : len(batch)
-        ]:
-            texts.append(tokenizer.decode(row[:count].tolist()))
-    return texts
+        made = zip(np.asarray(generated).tolist(), np.asarray(counts).tolist(), strict=True)
+        found += itertools.islice(made, len(batch))
+    return found
 
 
 def _check_lengths(prompts: Sequence[str], rows: Sequence[list[int]], longest: int) -> None:
@@ -92,13 +134,15 @@ def _greedy(
     tokens: jax.Array,
     lengths: jax.Array,
     is_stop: jax.Array,
+    endings: jax.Array,
     max_new_tokens: int,
 ) -> tuple[jax.Array, jax.Array]:
     """Greedy tokens int32 [batch, max_new_tokens] and how many of them come before a stop [batch].
 
     `tokens` int32 [batch, seq] are prompts behind the shared prefix, padded on the right, of
-    `lengths` [batch]; a row of length zero is padding. `is_stop` is bool [vocab_size]. The loop
-    ends when all have stopped.
+    `lengths` [batch]; a row of length zero is padding. `is_stop` is bool [vocab_size];
+    `endings` int32 [num_endings, width] are rows of tokens that stop as well, `_ANY` before shorter
+    ones. The loop ends when all have stopped.
     """
     model = nnx.merge(graphdef, state)
     batch, seq = tokens.shape
@@ -110,26 +154,29 @@ def _greedy(
     first_token = _most_likely(model, last)
 
     def unfinished(carry: tuple) -> jax.Array:
-        step, _, done, *_ = carry
+        step, _, _, done, *_ = carry
         return (step < max_new_tokens) & ~done.all()
 
     def next_token(carry: tuple) -> tuple:
-        step, token, done, generated, counts, caches = carry
+        step, token, recent, done, generated, counts, caches = carry
         generated = generated.at[:, step].set(token)
-        done = done | is_stop[token]
+        recent = jnp.concatenate([recent[:, 1:], token[:, None]], axis=1)
+        ended = ((endings == recent[:, None]) | (endings == _ANY)).all(axis=-1).any(axis=-1)
+        done = done | is_stop[token] | ended
         counts = counts + ~done
         hidden, caches = model.decode(token[:, None], (shared + lengths + step)[:, None], caches)
-        return step + 1, _most_likely(model, hidden), done, generated, counts, caches
+        return step + 1, _most_likely(model, hidden), recent, done, generated, counts, caches
 
     carry = (
         0,
         first_token,
+        jnp.full((batch, endings.shape[1]), _ANY, jnp.int32),
         lengths == 0,
         jnp.zeros((batch, max_new_tokens), jnp.int32),
         jnp.zeros(batch, jnp.int32),
         caches,
     )
-    _, _, _, generated, counts, _ = jax.lax.while_loop(unfinished, next_token, carry)
+    *_, generated, counts, _ = jax.lax.while_loop(unfinished, next_token, carry)
     return generated, counts
 
 

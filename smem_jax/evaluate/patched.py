@@ -105,6 +105,18 @@ def put_on(model: Transformer, block: int, sums: patches.Combined) -> Transforme
     return patched
 
 
+def without_memory(taught: Patched) -> Transformer:
+    """A model that shares all arrays with the given one, but for rows that are all zero.
+
+    It says what the base model says, where the memory layer stands beside its feed-forward network.
+    """
+    silent = nnx.merge(*nnx.split(taught.model))
+    table = memory_layer(silent, taught.block).table
+    rows = table.values
+    table.values = rows.replace(jnp.zeros_like(rows[...]))  # type: ignore[assignment]
+    return silent
+
+
 def recall_of(taught: Patched, facts: Sequence[Fact]) -> dict[str, tuple[int, int]]:
     """How many prompts about facts are answered right, of how many, by the kind of prompt.
 

@@ -8,15 +8,14 @@ import numpy as np
 import pytest
 import tiny_adapter
 import tiny_llama
+import tiny_patches
 
 from smem_jax import cli
 from smem_jax import patch as patches
 from smem_jax.evaluate.ask import restore
-from smem_jax.memory.relevance import Relevance
 from smem_jax.models import lora, peft, pretrained
 from smem_jax.models.pretrained import export
 from smem_jax.models.transformer import Transformer
-from smem_jax.patch import storage
 
 
 @pytest.mark.parametrize("variant", tiny_llama.VARIANTS)
@@ -42,35 +41,7 @@ def test_a_checkpoint_comes_back_bit_for_bit(tmp_path, variant):
 
 @pytest.fixture
 def two_patches(tmp_path):
-    """Two patches that claim a slot both, for a tiny model, in files."""
-    path = tiny_llama.write(tmp_path / "model", "linear_rope")
-    base = pretrained.load(str(path))
-    width = base.config.embed_dim
-    random = np.random.default_rng(0)
-    layout = patches.Layout(
-        random.normal(size=(width, 16)).astype(np.float32),
-        random.normal(size=16).astype(np.float32),
-        random.normal(size=(2, 2, 8, 4)).astype(np.float32),
-    )
-    memory = {"block": 0, "num_slots": 64, "num_heads": 2, "top_k": 4, "key_dim": 8}
-    files = []
-    for name, slots in (("a", range(20)), ("b", range(19, 50))):
-        starts = np.asarray([0, 5, len(slots)], np.int32)
-        rows = random.normal(size=(len(slots), width)).astype(np.float32)
-        about = patches.About(
-            name,
-            str(path),
-            pretrained.fingerprint(base.tensors),
-            memory,
-            layout.fingerprint(),
-            Relevance(2, 4),
-            (f"{name} one", f"{name} two"),
-        )
-        stored = storage.encode(rows, starts, "int8")
-        patch = patches.Patch(about, np.asarray(slots, np.int32), starts, stored, layout)
-        files.append(tmp_path / f"{name}.safetensors")
-        patches.save(patch, files[-1])
-    return files
+    return tiny_patches.write(tmp_path)
 
 
 def test_an_exported_directory_has_the_logits_of_the_patched_model(two_patches, tmp_path, capsys):

@@ -69,6 +69,27 @@ def test_a_stop_token_ends_the_text(tiny):
     assert generate.generate(model, tokenizer, ["hello"], 5, [first]) == [""]
 
 
+def test_texts_end_a_continuation_wherever_they_begin(tiny):
+    model, tokenizer = tiny
+    rows = [tokenizer.encode(prompt) for prompt in ("hello", "a longer prompt than that", "?")]
+    whole = generate.until(model, tokenizer, rows, 24, [])
+    for stops in ([whole[0][3:6], whole[1][7]], ["not", whole[2][:1]]):
+        found = generate.until(model, tokenizer, rows, 24, stops, batch_size=2)
+        for text, cut in zip(whole, found, strict=True):
+            assert cut == min((text.partition(stop)[0] for stop in stops), key=len)
+    assert len({len(text) for text in found}) > 1
+
+
+def test_a_stop_of_several_tokens_ends_the_work(tiny):
+    model, tokenizer = tiny
+    rows = [tokenizer.encode("hello")]
+    [(ids, count)] = generate._continue(model, 0, rows, 24, [], [], 1)
+    assert count == 24
+    stop = [ids[3:6], ids[8:9]]
+    [(again, count)] = generate._continue(model, 0, rows, 24, [], stop, 1)
+    assert count == 5 and again[:6] == ids[:6] and not any(again[6:])
+
+
 def test_an_empty_prompt_and_one_too_long_are_refused(tiny):
     model, tokenizer = tiny
     for prompt in ("", "x" * 600):

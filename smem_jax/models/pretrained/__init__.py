@@ -5,7 +5,7 @@ returns the same thing for each: sizes, float32 weights under their Hugging Face
 """
 
 from smem_jax.models.pretrained.fingerprint import fingerprint
-from smem_jax.models.pretrained.loader import Pretrained, load
+from smem_jax.models.pretrained.loader import SMOLLM2, Pretrained, load
 from smem_jax.models.pretrained.tokenizer import Tokenizer
 
-__all__ = ["Pretrained", "Tokenizer", "fingerprint", "load"]
+__all__ = ["SMOLLM2", "Pretrained", "Tokenizer", "fingerprint", "load"]

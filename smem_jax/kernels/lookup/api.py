@@ -133,4 +133,5 @@ def _operations(
 def _flat(indices: jax.Array, weights: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Both as [tokens, k], int32 and float32."""
     shape = (-1, indices.shape[-1])
-    return indices.reshape(shape).astype(jnp.int32), weights.reshape(shape).astype(jnp.float32)
+    weights = jnp.asarray(weights, jnp.float32)
+    return indices.reshape(shape).astype(jnp.int32), weights.reshape(shape)

@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import own_mount
 import pytest
 
 from smem_jax.errors import InputError
@@ -310,19 +311,13 @@ def test_what_is_saved_on_eight_devices_is_restored_on_eight_four_and_one(tmp_pa
     ]
 
 
-def _on_a_small_disk(size: str, folder: Path, command: list[str]) -> list[str]:
-    """The command, with a file system of that size in its folder that only it sees."""
-    mount = f'mount -t tmpfs -o size={size} tmpfs "$0" && exec "$@"'
-    return ["unshare", "--mount", "--map-root-user", "sh", "-c", mount, str(folder), *command]
-
-
 def test_a_full_disk_ends_the_run_with_one_line_and_the_last_good_checkpoint(tmp_path):
-    probe = _on_a_small_disk("1m", tmp_path, ["true"])
-    if shutil.which("unshare") is None or subprocess.run(probe, capture_output=True).returncode:
-        pytest.skip("this system lets no process mount a file system of its own")
+    own_mount.skip_unless_allowed(tmp_path)
     # Each checkpoint takes 1.5 MB, so that the third has no space.
     toy = [sys.executable, str(_FIXTURES / "toy_run.py"), "--workdir", str(tmp_path)]
-    done = subprocess.run(_on_a_small_disk("4m", tmp_path, toy), capture_output=True, text=True)
+    done = subprocess.run(
+        own_mount.command("size=4m", tmp_path, toy), capture_output=True, text=True
+    )
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
         f"smem: error: {tmp_path}/checkpoints: saving step 12 failed (no space left on the device)"

@@ -1,4 +1,6 @@
-"""SIGKILL while patches are applied and taken away: the directory has the old ones or the new."""
+"""Kills, full and read-only disks while patches are applied: a directory has the old ones or the
+new.
+"""
 
 import random
 import signal
@@ -6,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import own_mount
 import patch_cases
 import pytest
 
@@ -47,3 +50,25 @@ def test_a_killed_apply_or_revert_leaves_whole_patches(tmp_path):
         seen.append(expected.index(found))
         (folder / "patches" / "two.safetensors").unlink(missing_ok=True)
     assert {0, 1} == set(seen)
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [("size=4k", "No space left on device"), ("ro", "Read-only file system")],
+    ids=["full", "read-only"],
+)
+def test_a_disk_that_takes_no_patch_is_named_and_keeps_nothing(tmp_path, options, why):
+    own_mount.skip_unless_allowed(tmp_path)
+    folder = tmp_path / "taught"
+    folder.mkdir()
+    file = tmp_path / "p.safetensors"
+    patches.save(patch_cases.make(range(60)), file)
+    assert file.stat().st_size > 4096
+    apply = f'"{sys.executable}" -m smem_jax.cli patch apply "{file}" --workdir "{folder}"'
+    script = f'{apply}; echo status $?; find "{folder}" -type f'
+    done = subprocess.run(
+        own_mount.command(options, folder, ["sh", "-c", script]), capture_output=True, text=True
+    )
+    assert done.stdout.splitlines() == ["status 2"]
+    [line] = done.stderr.splitlines()
+    assert line.startswith("smem: error: ") and why in line

@@ -1,0 +1,34 @@
+"""Each row of docs/RELIABILITY.md names a test that is there."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+_ROOT = Path(__file__).resolve().parents[2]
+_ROWS = [
+    line.strip("| ").split(" | ")
+    for line in (_ROOT / "docs" / "RELIABILITY.md").read_text(encoding="utf-8").splitlines()
+    if line.startswith("| ") and not line.startswith(("| tried", "| ---"))
+]
+
+
+def _tests(path: Path) -> list[ast.FunctionDef]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    return [function for function in functions if function.name.startswith("test_")]
+
+
+@pytest.mark.parametrize("row", _ROWS, ids=[row[0][:40] for row in _ROWS])
+def test_each_row_has_its_test(row):
+    [(path, name)] = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", row[-1])
+    named = [function for function in _tests(_ROOT / path) if name in ("", function.name)]
+    assert named, f"{path} has no {name}"
+    if name:
+        is_slow = any("mark.slow" in ast.unparse(mark) for mark in named[0].decorator_list)
+        assert not is_slow or "slow" in " ".join(row[:-1]), "the row should say that it is slow"
+
+
+def test_there_are_rows():
+    assert len(_ROWS) > 20

@@ -12,7 +12,7 @@ WORKDIR := runs/quickstart
 WORKERS ?= 2
 ARGS ?=
 
-.PHONY: help quickstart try-pod try-stream subject results install dev test test-slow test-tpu test-eval compile-pods benchmarks lint format clean
+.PHONY: help quickstart try-pod try-stream subject results docs install dev test test-slow test-tpu test-eval compile-pods benchmarks lint format clean
 
 help: ## Says what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -48,6 +48,9 @@ subject: $(VENV)/.package ## Pretrains the tiny subject of fact streams; SOURCE 
 
 results: $(VENV)/.package ## Writes docs/RESULTS.md from benchmarks/results/streams
 	$(BIN)/smem report benchmarks/results/streams/*.jsonl --output docs/RESULTS.md
+
+docs: $(VENV)/.package ## Writes docs/configuration.md from the settings
+	$(BIN)/python docs/make_configuration.py
 
 test: $(VENV)/.dev $(VENV)/.model ## Runs the tests, the slow ones left out
 	$(BIN)/pytest -n $(WORKERS) $(ARGS)

@@ -22,7 +22,7 @@ def defaults() -> ConfigDict:
     memory.num_heads = 4
     memory.top_k = 8  # reads per head
     memory.key_dim = 64
-    memory.gate = False
+    memory.gate = False  # multiply what is read by a gate of the input, as 'Memory+' does
     memory.score_scale = 10.0  # of the cosine of query and sub-key, before the softmax
     memory.values_dtype = "float32"  # or bfloat16
 
@@ -36,14 +36,14 @@ def defaults() -> ConfigDict:
 
     facts = config.facts = ConfigDict()
     facts.file = ""  # JSON lines with question, answer and more
-    facts.frames = TRAINING_FRAMES[:4]
+    facts.frames = TRAINING_FRAMES[:4]  # what stands around a question
     facts.statements = False  # teach a statement that ends with the answer, too
     facts.seq_len = 96  # a longer example is refused
     facts.loss_on = "answer"  # or 'all' tokens
 
     train = config.train = ConfigDict()
     train.steps = 80
-    train.batch_size = 50
+    train.batch_size = 50  # wordings of facts
     train.top_t = 4000  # slots trained in a step; selection 'read' trains them all
     train.selection = "tf_idf"  # or tf, kl, random, read
     train.max_document_frequency = 0  # of a slot that may be selected; 0 for no limit
@@ -63,7 +63,7 @@ def defaults() -> ConfigDict:
     train.max_skipped = 10  # in a row, steps whose loss or gradient is not finite, ends the run
 
     evaluate = config.evaluate = ConfigDict()
-    evaluate.frames = HELD_OUT_FRAMES
+    evaluate.frames = HELD_OUT_FRAMES  # other ones, that nothing is taught in
     evaluate.text = ""  # likelihood of running text; left out where empty
     evaluate.questions = ""  # likelihood and F1 of answers; left out where empty
     evaluate.max_new_tokens = 12

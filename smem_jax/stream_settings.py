@@ -27,7 +27,7 @@ def stream_defaults() -> ConfigDict:
     lessons.file = ""  # JSON lines with question and answer, or the profiles
     lessons.count = 1000
     lessons.skip_known = True  # leave out what the base answers right already
-    lessons.frames = TRAINING_FRAMES[:4]
+    lessons.frames = TRAINING_FRAMES[:4]  # what stands around a question
     lessons.passages = 16  # wordings of a lesson, its batch
     lessons.lengths = (32, 48)  # padded lengths, ascending; a longer lesson is left out
     lessons.probes = 2  # questions in words not trained on, for each fact

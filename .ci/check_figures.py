@@ -5,13 +5,13 @@ Run it with `.venv/bin/pytest .ci/check_figures.py` after `make quickstart`.
 
 import json
 import os
-import re
 import shlex
 import subprocess
 import time
 from pathlib import Path
 from typing import NamedTuple
 
+import doc_commands
 import pytest
 
 from smem_jax.evaluate import score
@@ -80,52 +80,49 @@ def test_report_shows_the_run(summary):
     assert f"{summary['taught_exact_match']['after']:.0%}" in page
 
 
-def test_readme_teaches_a_fact_from_the_command_line_and_from_python(tmp_path):
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    [block] = re.findall(r"^```sh\n([^`]*--fact[^`]*)^```", readme, re.MULTILINE)
-    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
-    taught, asked, slots = block.replace("runs/my_memory", str(tmp_path / "memory")).splitlines()
-    # What a processor rounds otherwise may cost one of the three other wordings.
-    answered = 0
-    for command, said in ((taught, "Vardø? Liv Hansen"), (asked, ""), (slots, "heard")):
-        started = time.monotonic()
-        done = subprocess.run(
-            shlex.split(command),
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-            env=environment,
-        )
-        print(f"{command}  ({time.monotonic() - started:.1f} s)\n{done.stdout}")
-        assert done.returncode == 0, done.stderr
-        assert said in done.stdout
-        answered += command == asked and "Liv Hansen" in done.stdout
-    [program] = re.findall(r"^```python\n([^`]*smem_jax\.load[^`]*)^```", readme, re.MULTILINE)
-    python = ROOT / ".venv" / "bin" / "python"
+COMMANDS = doc_commands.run_by(".ci/check_figures.py")
+
+
+def run(command: str | list[str], folder: Path, cache: Path) -> str:
+    """What a command prints, with a cache of its own."""
+    started = time.monotonic()
     done = subprocess.run(
-        [python, "-c", program],
-        cwd=tmp_path,
+        shlex.split(command) if isinstance(command, str) else command,
+        cwd=folder,
+        env=os.environ | {"XDG_CACHE_HOME": str(cache)},
         capture_output=True,
         text=True,
         check=False,
-        env=environment,
     )
-    print(done.stdout)
+    print(f"{command}  ({time.monotonic() - started:.1f} s)\n{done.stdout}")
     assert done.returncode == 0, done.stderr
-    assert answered + done.stdout.count("Liv Hansen") >= 2
+    return done.stdout
 
 
-def test_command_of_the_readme_answers_a_taught_fact():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    found = re.search(r"^\S*smem ask --workdir runs/quickstart .*$", readme, re.MULTILINE)
-    assert found is not None
-    done = subprocess.run(
-        shlex.split(found[0]), cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    answer = done.stdout.strip()
-    print(f"{found[0]}\n{answer}")
+def test_a_fact_is_taught_from_the_command_line_and_from_python(tmp_path):
+    """Runs what the documentation says, and reads the answers."""
+    answered = 0
+    # What a processor rounds otherwise may cost one of the three other wordings.
+    for command in COMMANDS:
+        if command.is_python:
+            python = str(ROOT / ".venv" / "bin" / "python")
+            said = run([python, "-c", command.text], tmp_path, tmp_path / "cache")
+            answered += said.count("Liv Hansen")
+        elif "runs/my_memory" in command.text:
+            text = command.text.replace("runs/my_memory", str(tmp_path / "memory"))
+            said = run(text, ROOT, tmp_path / "cache")
+            if "--fact" in text:
+                assert "Vardø? Liv Hansen" in said
+            elif "--show-slots" in text:
+                assert "heard" in said
+            else:
+                answered += "Liv Hansen" in said
+    assert answered >= 2
+
+
+def test_a_taught_fact_is_answered(tmp_path):
+    [command] = [c.text for c in COMMANDS if "runs/quickstart" in c.text]
+    answer = run(command, ROOT, tmp_path).strip()
     facts = map(json.loads, (ROOT / "configs/quickstart_data/facts.jsonl").open(encoding="utf-8"))
     accepted = [name for fact in facts for name in (fact["answer"], *fact.get("aliases", []))]
     assert score.exact_match(answer, accepted) == 1.0

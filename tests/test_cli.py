@@ -1,8 +1,6 @@
 """The command line: exit codes, errors of one line, and nothing heavy imported for those."""
 
 import json
-import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -15,14 +13,6 @@ from smem_jax.evaluate import ask as ask_module
 from smem_jax.train import run
 
 ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = [
-    README,
-    *(
-        (ROOT / "docs" / n).read_text(encoding="utf-8")
-        for n in ("patches.md", "exchange.md", "evaluating.md")
-    ),
-]
 
 
 @pytest.fixture
@@ -222,43 +212,3 @@ def test_help_and_mistakes_do_not_wait_for_jax(tmp_path):
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith("smem: error: override 'sed=1'")
     assert not (tmp_path / "w").exists()
-
-
-def test_lm_eval_is_given_all_that_stands_behind_its_name(monkeypatch, capsys):
-    given = ["run", "--model", "smem", "--limit", "-1", "--help", "--tasks", "a,b", "c"]
-    assert cli.parse(["lm-eval", *given]).passed_on == given
-    monkeypatch.setitem(sys.modules, "lm_eval", None)
-    assert cli.main(["lm-eval", *given]) == 2
-    assert "run `pip install 'smem-jax[eval]'`" in capsys.readouterr().err
-
-
-def readme_commands(page: str = README) -> list[str]:
-    """Each line of a page's shell blocks, continued lines joined, without its comment."""
-    blocks = re.findall(r"^```(?:sh|bash|console)\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
-    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
-    return [command for line in lines if (command := line.partition(" #")[0].strip())]
-
-
-def test_readme_has_the_two_commands_of_a_newcomer():
-    assert "make quickstart" in readme_commands() and "make test" in readme_commands()
-
-
-@pytest.mark.parametrize(
-    "command",
-    [c for page in PAGES for c in readme_commands(page) if re.match(r"\S*smem ", c)],
-)
-def test_smem_commands_of_the_readme_and_of_pages_parse(command):
-    words = shlex.split(command)
-    args = cli.parse(words[1:])
-    assert args.command == words[1]
-    if getattr(args, "config", None) is not None:
-        assert (ROOT / args.config).is_file()
-
-
-@pytest.mark.parametrize("command", [c for c in readme_commands() if c.startswith("make ")])
-def test_make_commands_of_the_readme_exist(command):
-    makefile = (ROOT / "Makefile").read_text()
-    targets = [word for word in command.split()[1:] if "=" not in word]
-    assert targets
-    for target in targets:
-        assert re.search(rf"^{target}:", makefile, re.MULTILINE)

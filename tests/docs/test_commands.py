@@ -17,6 +17,7 @@ import doc_commands
 import pytest
 import tiny_llama
 from doc_commands import ELSEWHERE, NOT_RUN, PAGES, ROOT, SMALLER, Command, commands
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from smem_jax import cli, config
 from smem_jax.job_settings import job_defaults
@@ -176,12 +177,32 @@ def test_inline_commands_have_known_flags_and_targets(page, capsys):
             assert flag in known, f"{page}: {code}"
 
 
+@pytest.fixture(scope="module")
+def my_model(tmp_path_factory) -> Path:
+    """A tiny model of random weights; its tokens are words or parts of words, fewer than bytes."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=4000,
+        special_tokens=["<bos>", "<eos>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train([str(ROOT / "configs/quickstart_data/background_text.txt")], trainer)
+    sizes = {"num_hidden_layers": 6, "hidden_size": 64, "vocab_size": tokenizer.get_vocab_size()}
+    path = tmp_path_factory.mktemp("model")
+    tiny_llama.write(path, "grouped_untied", **sizes, bos_token_id=0, eos_token_id=1)
+    tokenizer.save(str(path / "tokenizer.json"))
+    return path
+
+
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(my_model, tmp_path: Path) -> Path:
     """Where a page is run: a checkout with a model of the reader's, and programs on the PATH."""
     for name in ("benchmarks", "configs", "docs", "examples", "launch"):
         shutil.copytree(ROOT / name, tmp_path / name)
-    tiny_llama.write(tmp_path / "my_model", "grouped_untied", num_hidden_layers=6, hidden_size=64)
+    shutil.copytree(my_model, tmp_path / "my_model")
     programs = tmp_path / ".venv" / "bin"
     programs.mkdir(parents=True)
     for name, module in (("python", ""), ("smem", "-m smem_jax.cli ")):

@@ -239,8 +239,7 @@ class MemoryModel:
             name = "fitted" if layout is None else layout.fingerprint()[:16]
             return user_cache.home() / f"background-{common}-{name}.safetensors"
 
-        path = place(self._layout)
-        if not path.is_file():
+        def measured() -> backgrounds.Background:
             found = backgrounds.measure(
                 self._base,
                 c.memory.block,
@@ -251,10 +250,11 @@ class MemoryModel:
                 seed=0,
                 fit_layer=self._layout is None,
             )
-            backgrounds.save(found, path)
             # Whoever goes on from a patch of it asks for it by its queries and sub-keys.
             backgrounds.save(found, place(patches.Layout.of(self._layer)))
-        return backgrounds.load(path, self._fingerprint, memory)
+            return found
+
+        return backgrounds.kept(place(self._layout), self._fingerprint, memory, measured)
 
 
 def load(

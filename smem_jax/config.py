@@ -44,7 +44,7 @@ def from_json(text: str, defaults: ConfigDict) -> ConfigDict:
     """What `to_json` wrote, merged onto the defaults; InputError where it does not fit them."""
     try:
         found = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"the configuration is not JSON ({error})") from error
     if not isinstance(found, dict):
         raise InputError(f"the configuration must be a JSON object, not {type(found).__name__}")
@@ -52,6 +52,15 @@ def from_json(text: str, defaults: ConfigDict) -> ConfigDict:
     for name, value in _flatten(found).items():
         _set(config, name, value, "configuration")
     return config.lock()
+
+
+def is_of(path: Path, defaults: ConfigDict) -> bool:
+    """Whether a file holds what `to_json` wrote of a configuration with these fields."""
+    try:
+        from_json(path.read_text(encoding="utf-8"), defaults)
+    except (InputError, OSError, UnicodeDecodeError):
+        return False
+    return True
 
 
 def _run(path: Path) -> Mapping[str, Any] | ConfigDict:

@@ -1,6 +1,5 @@
 """A taught model as a directory that stands alone: a Hugging Face checkpoint and its memory."""
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -72,13 +71,13 @@ def write(
     if given:
         together.check_base(given[0], pretrained.fingerprint(base.tensors))
     if adapter is not None:
-        # Refuses one that does not fit.
-        peft.load(Transformer.from_tensors(base.config, base.tensors), adapter)
+        adapted = Transformer.from_tensors(base.config, base.tensors)
+        peft.load(adapted, adapter)
     output.mkdir(parents=True, exist_ok=True)
     for patch in given:
         patches.save(patch, directory.place(output, patch.about.name))
     if adapter is not None:
-        shutil.copytree(adapter, output / peft.DIRECTORY)
+        peft.save(adapted, output / peft.DIRECTORY, model or named)
     (output / "README.md").write_text(_card(given, named, adapter, patches.name_for(output)))
     export.write(base, output)
 

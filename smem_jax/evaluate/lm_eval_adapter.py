@@ -109,6 +109,10 @@ class PatchedLM(TemplateLM):
             return prompt
         said = chat_history[-1]["content"]
         said = said if said in prompt else said.strip()
+        if said not in prompt:
+            raise InputError(
+                "the chat template changes the last message: it cannot be gone on with"
+            )
         return prompt[: prompt.rindex(said) + len(said)]
 
     def _loglikelihood_tokens(

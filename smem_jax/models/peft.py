@@ -37,6 +37,9 @@ _NOT_SUPPORTED = (
     "use_rslora",
 )
 
+# Ways to begin that leave the base model as it is, beside true and false.
+_STARTS = ("gaussian", "eva", "orthogonal")
+
 
 def save(model: Transformer, directory: Path, base: str) -> None:
     """Writes the adapters of a model to a directory, the configuration last.
@@ -118,6 +121,12 @@ def _read_config(path: Path) -> tuple[int, float]:
     for name in _NOT_SUPPORTED:
         if fields.get(name):
             raise InputError(f"{path}: {name}={fields[name]!r} is not supported")
+    start = fields.get("init_lora_weights", True)
+    if isinstance(start, str) and start not in _STARTS:
+        raise InputError(
+            f"{path}: init_lora_weights={start!r} changes the base model; PEFT can save such an "
+            "adapter for the unchanged one (path_initial_model_for_weight_conversion)"
+        )
     rank, alpha = number(path, fields, "r", int), number(path, fields, "lora_alpha", float)
     if rank < 1:
         raise InputError(f"{path}: r={rank} must be at least 1")

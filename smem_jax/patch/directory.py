@@ -42,8 +42,7 @@ def apply(path: Path, directory: Path) -> Patch:
     model with those that are there (`smem_jax.patch.together`).
     """
     patch = file.load(path)
-    if directory.exists() and not directory.is_dir():
-        raise InputError(f"{directory} is a file; a directory is right")
+    _check_directory(directory)
     together.check([*of(directory), patch])
     target = place(directory, patch.about.name)
     try:
@@ -60,6 +59,7 @@ def add(patch: Patch, directory: Path, taken: Collection[str] = ()) -> Patch:
     there has it, nor is it among `taken`. Raises InputError, and changes nothing, for a patch that
     may not be on one model with those that are there.
     """
+    _check_directory(directory)
     while True:
         there = of(directory)
         used = {one.about.name for one in there}.union(taken, (p.stem for p in _applied(directory)))
@@ -70,6 +70,12 @@ def add(patch: Patch, directory: Path, taken: Collection[str] = ()) -> Patch:
         with contextlib.suppress(FileExistsError):  # someone else was faster: the next number
             file.save(named, place(directory, name), is_new=True)
             return named
+
+
+def _check_directory(directory: Path) -> None:
+    for folder in (directory, directory / _APPLIED):
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{folder} is a file; a directory is right")
 
 
 def revert(name: str, directory: Path) -> None:

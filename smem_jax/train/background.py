@@ -11,9 +11,10 @@ share then look rare, and one fact after another trains them. `smem teach`, whos
 once, packs them: its settings were found that way (docs/tuning.md).
 """
 
+import contextlib
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -237,6 +238,15 @@ def load(path: Path, fingerprint: str, memory: str) -> Background:
             f"{path}: made for the memory layer {background.memory}, the configuration has {memory}"
         )
     return background
+
+
+def kept(path: Path, fingerprint: str, memory: str, make: Callable[[], Background]) -> Background:
+    """What a cache has at `path`; made, and put there, where it has none that can be read."""
+    if path.is_file():
+        with contextlib.suppress(InputError):
+            return load(path, fingerprint, memory)
+    save(make(), path)
+    return load(path, fingerprint, memory)
 
 
 def _check(found: Background) -> None:

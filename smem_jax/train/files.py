@@ -57,6 +57,7 @@ def empty(workdir: Path, last: str) -> None:
     if (workdir / "checkpoints").exists():
         _remove(dropped)
         (workdir / "checkpoints").rename(dropped)  # at once, unlike a removal
+    (workdir / "summary.json").unlink(missing_ok=True)  # which says that a run is finished
     for path in workdir.iterdir():
         if path.name not in (LOCK, last):
             _remove(path)

@@ -114,7 +114,8 @@ def run(
             if not counts and (evaluates or metrics.is_due(done)):
                 skipped.check()
                 state, use = program.slot_use(state, rows)
-                progress.set_postfix(loss=f"{metrics.write(done, {**found, **use}):.3f}")
+                count = {"skipped": skipped.total}
+                progress.set_postfix(loss=f"{metrics.write(done, found | use | count):.3f}")
             progress.update()
             if on_step:
                 on_step(done, state)
@@ -122,8 +123,9 @@ def run(
             if stopped or done % config.train.checkpoint_every == 0 or done == total:
                 last = stopped or done == total
                 skipped.check()
-                held_up = checkpoints.save(done, state, streams.position(), wait=last)
-                metrics.add(held_up=0.0 if last else held_up)  # nothing is held up by the last
+                if last or not skipped.in_a_row:
+                    held_up = checkpoints.save(done, state, streams.position(), wait=last)
+                    metrics.add(held_up=0.0 if last else held_up)  # nothing is held up by the last
             if stopped:
                 profiled(None)
                 raise Stopped(f"stopped after batch {done} of {total}, and saved")

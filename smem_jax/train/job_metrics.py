@@ -1,6 +1,7 @@
 """What a job tells of itself while it runs: numbers of a step, speed, and what it waited for."""
 
 import json
+import math
 import os
 import sys
 import time
@@ -75,7 +76,8 @@ class JobMetrics:
         }
         if self._peak is not None:
             speed["mfu"] = steps * step_flops(c) / (seconds * self._devices * self._peak)
-        self._last = {**values, **speed}
+        # JSON has no other numbers.
+        self._last = {n: v for n, v in {**values, **speed}.items() if math.isfinite(v)}
         if self._writer is not None:
             self._writer.write(done, **self._last)
             if not sys.stderr.isatty():  # a terminal has the progress bar

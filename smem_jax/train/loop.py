@@ -92,10 +92,12 @@ def train(
                     loss=float(report.loss),
                     drift=float(report.drift),
                     rows=int(report.selected),
+                    skipped=skipped.total,
                     seconds=time.perf_counter() - started,
                 )
                 progress.set_postfix(loss=f"{report.loss:.3f}", refresh=False)
-                if (step + 1) % c.checkpoint_every == 0 and step + 1 < c.steps:
+                is_due = (step + 1) % c.checkpoint_every == 0 and step + 1 < c.steps
+                if is_due and not skipped.in_a_row:
                     checkpoints.save(step + 1, state)
     changed = np.flatnonzero(np.asarray(state.changed))
     slots = prepared.working.slots[changed].astype(np.int32)

@@ -171,7 +171,9 @@ class WorkdirLock:
                 try:
                     self._acquire()
                 except OSError as error:
-                    raise InputError(f"{self._workdir}: {error.strerror}") from error
+                    raise InputError(
+                        f"{self._workdir}: cannot lock it: {error.strerror}"
+                    ) from error
         return self
 
     def _acquire(self) -> None:

@@ -23,6 +23,7 @@ from smem_jax.models import pretrained
 from smem_jax.models.retrofit import memory_layer
 from smem_jax.models.transformer import Transformer
 from smem_jax.patch.make import Learned, make
+from smem_jax.settings import defaults
 from smem_jax.train import background as backgrounds
 from smem_jax.train import files, retrofitted
 from smem_jax.train.clock import Clock
@@ -81,14 +82,14 @@ def _teach(
     """The run itself, in a work directory that is its own."""
     model, block = base.model, config.memory.block
     layer = memory_layer(model, block)
+    files.write_text(workdir / _CONFIG, config_module.to_json(config))
     with clock("background"):
         background = _background(config, base, data.documents, workdir)
-    files.write_text(workdir / _CONFIG, config_module.to_json(config))
     with clock("measure before"):
         before = _before(config, model, base.tokenizer, data, workdir)
     with clock("examples"):
-        c = config.facts.loss_on, config.train.cache_prefix
-        prepared = prepare(model, block, data.examples, background, *c)
+        loss_on, cached = config.facts.loss_on, config.train.cache_prefix
+        prepared = prepare(model, block, data.examples, background, loss_on, cached)
     with clock("teach"):
         schedule = Schedule(data.examples, config.train.batch_size, config.seed)
         learned = train(model, prepared, schedule, config, workdir)
@@ -160,15 +161,13 @@ def _state_of(workdir: Path, config: ConfigDict, overwrite: bool) -> str:
     if files.is_new(workdir):
         return "new"
     previous = workdir / _CONFIG
-    if not workdir.is_dir() or not (
-        previous.is_file() or (workdir / "background.safetensors").is_file()
-    ):
+    if not config_module.is_of(previous, defaults()):
         raise InputError(f"--workdir {workdir} exists and is no work directory of `smem teach`")
     if overwrite:
         return "new"
     if (workdir / "summary.json").is_file():
         raise InputError(f"--workdir {workdir} holds a finished run; --overwrite starts anew")
-    if previous.is_file() and previous.read_text() != config_module.to_json(config):
+    if previous.read_text() != config_module.to_json(config):
         raise InputError(
             f"--workdir {workdir} holds an unfinished run of another configuration; give that one "
             "to resume it, or --overwrite to start anew"

@@ -20,12 +20,12 @@ def all_finite(tree: Any) -> jax.Array:
 
 
 class Skipped:
-    """Counts them: `total`, and those in a row, of which `limit` end the run."""
+    """Counts them: `total`, and those `in_a_row` up to now, of which `limit` end the run."""
 
     def __init__(self, limit: int):
         self.total = 0
         self._limit = limit
-        self._in_a_row = 0
+        self.in_a_row = 0
         self._open: list[tuple[str, jax.Array | float]] = []
 
     def add(self, step: str, loss: jax.Array | float) -> None:
@@ -39,18 +39,19 @@ class Skipped:
         """
         for step, loss in self._open:
             if math.isfinite(loss):
-                self._in_a_row = 0
+                self.in_a_row = 0
                 continue
             self.total += 1
-            self._in_a_row += 1
+            self.in_a_row += 1
             print(
                 f"smem: warning: {step} is skipped: its loss or its gradient is not finite",
                 file=sys.stderr,
                 flush=True,
             )
-            if self._in_a_row >= self._limit:
+            if self.in_a_row >= self._limit:
                 raise InputError(
-                    f"{step}: {self._in_a_row} in a row have a loss or a gradient that is not "
-                    "finite; a lower learning rate may help, and the last checkpoint is kept"
+                    f"{step}: {self.in_a_row} in a row have a loss or a gradient that is not "
+                    "finite; the checkpoint before them is kept, and --overwrite starts anew, with a "
+                    "lower learning rate, say"
                 )
         self._open.clear()

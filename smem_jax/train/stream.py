@@ -25,6 +25,7 @@ from smem_jax.evaluate.held_out import Suite, figures, summarise
 from smem_jax.kernels import huge_pages
 from smem_jax.models import peft
 from smem_jax.models.transformer import Transformer
+from smem_jax.stream_settings import stream_defaults
 from smem_jax.train import files, learners, stream_inputs, stream_patch
 from smem_jax.train.background import Documents
 from smem_jax.train.checkpoints import TrainCheckpoints
@@ -54,6 +55,9 @@ def run(config: ConfigDict, workdir: Path, overwrite: bool = False) -> dict[str,
     with clock("load"):
         inputs = stream_inputs.load(config)
     with WorkdirLock(workdir):
+        found = _finished(workdir, config, overwrite)  # by another process, meanwhile
+        if found is not None:
+            return found
         if overwrite:
             files.empty(workdir, _CONFIG)
         return _run(config, workdir, inputs, clock)
@@ -80,6 +84,7 @@ def _run(config: ConfigDict, workdir: Path, inputs: Inputs, clock: Clock) -> dic
         "seed": config.seed,
         "num_lessons": len(inputs.lessons),
         "left_out": inputs.left_out,
+        "skipped_steps": skipped.total,
         "seconds": clock.total(),
         "seconds_by_part": clock.parts,
         "device": machine(),
@@ -108,7 +113,7 @@ def _finished(workdir: Path, config: ConfigDict, overwrite: bool) -> dict[str, A
     if files.is_new(workdir):
         return None
     previous = workdir / _CONFIG
-    if not previous.is_file():
+    if not config_module.is_of(previous, stream_defaults()):
         raise InputError(f"--workdir {workdir} exists and is no work directory of `smem stream`")
     if overwrite:
         return None
@@ -164,8 +169,9 @@ class _Stream(NamedTuple):
                     along = [task for task in c.evaluate.along if task in self.suite.tasks]
                     with self.clock("measure along"):
                         self._evaluate(done, along)
-                    checkpoints.save(done, self.learner.state)
-                    self.clock.save(self.workdir / _CLOCK)
+                    if not self.skipped.in_a_row:
+                        checkpoints.save(done, self.learner.state)
+                        self.clock.save(self.workdir / _CLOCK)
             with self.clock("measure after"):
                 return self._evaluate(len(lessons), self.suite.tasks)
 

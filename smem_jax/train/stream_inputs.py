@@ -130,8 +130,9 @@ def _background(
     contents = (array.tobytes() for array in documents)
     key = _hash(base.fingerprint, memory, *contents, sample_tokens)
     path = Path(config.cache) / f"background-{key}.safetensors"
-    if not path.is_file():
-        found = backgrounds.measure(
+
+    def measured() -> backgrounds.Background:
+        return backgrounds.measure(
             base.model,
             block,
             documents,
@@ -141,8 +142,8 @@ def _background(
             seed=0,
             fit_layer=not base.is_pretrained,
         )
-        backgrounds.save(found, path)
-    return backgrounds.load(path, base.fingerprint, memory)
+
+    return backgrounds.kept(path, base.fingerprint, memory, measured)
 
 
 def _hash(*parts: Any) -> str:

@@ -27,7 +27,8 @@ def test_each_row_has_its_test(row):
     assert named, f"{path} has no {name}"
     if name:
         is_slow = any("mark.slow" in ast.unparse(mark) for mark in named[0].decorator_list)
-        assert not is_slow or "slow" in " ".join(row[:-1]), "the row should say that it is slow"
+        says = "slow" in " ".join(row[:-1])
+        assert is_slow == says, f"{name} is {'' if is_slow else 'not '}slow"
 
 
 def test_there_are_rows():

@@ -1,6 +1,8 @@
 """Patches of a directory that several processes add to."""
 
+import errno
 import multiprocessing
+import os
 
 import patch_cases
 import pytest
@@ -48,6 +50,24 @@ def test_a_name_is_new_and_what_may_not_be_there_is_refused(tmp_path):
             directory.add(wrong, tmp_path)
     assert [path.stem for path in directory.paths(tmp_path)] == ["facts_1", "facts_2", "facts_4"]
     assert odd.read_bytes() == before
+
+
+def test_a_file_in_the_place_of_the_patches_is_named(tmp_path):
+    (tmp_path / "patches").write_text("")
+    with pytest.raises(InputError, match="patches is a file; a directory is right"):
+        directory.add(patch_cases.make([1]), tmp_path)
+
+
+def test_without_hard_links_a_patch_is_put_in_place_all_the_same(tmp_path, monkeypatch):
+    def refused(*paths):
+        raise OSError(errno.EOPNOTSUPP, "no hard links here")
+
+    monkeypatch.setattr(os, "link", refused)
+    for name in ("p_1", "p_2"):
+        assert (
+            directory.add(patch_cases.make([1 if name == "p_1" else 2]), tmp_path).about.name
+            == name
+        )
 
 
 def test_a_patch_is_never_written_over_another(tmp_path):

@@ -16,7 +16,7 @@ from smem_jax import patch as patches
 from smem_jax.patch import directory
 
 _LOOP = """
-import itertools, pathlib, sys
+import pathlib, sys
 from smem_jax.patch import directory
 one, folder = map(pathlib.Path, sys.argv[1:])
 print("ready", flush=True)

@@ -141,7 +141,7 @@ def test_a_second_job_on_a_work_directory_is_refused_until_the_first_is_killed(t
 def test_a_work_directory_that_cannot_be_made_is_an_input_error(tmp_path):
     (tmp_path / "file").touch()
     lock = processes.WorkdirLock(tmp_path / "file" / "workdir")
-    with pytest.raises(InputError, match="file/workdir: Not a directory"), lock:
+    with pytest.raises(InputError, match="file/workdir: cannot lock it: Not a directory"), lock:
         pass
 
 

@@ -10,7 +10,7 @@ from job_configs import tiny
 
 from smem_jax.data.packing import Rows
 from smem_jax.errors import InputError
-from smem_jax.train import job, learners, stream, stream_inputs
+from smem_jax.train import init, job, learners, stream, stream_inputs
 from smem_jax.train.learners.batch import Encoder
 from smem_jax.train.program import Program
 from smem_jax.train.skipped import Skipped
@@ -98,6 +98,10 @@ def test_a_stream_and_a_job_that_diverge_end_and_name_the_step(tmp_path, capsys)
         stream.run(config, tmp_path / "stream")
     assert "of lesson" in capsys.readouterr().err
     fields = {"pretrain__learning_rate": 1e38, "train__max_skipped": 3, "train__steps": 20}
+    config = tiny("pretrain", tmp_path, **fields, train__checkpoint_every=1)
     with pytest.raises(InputError, match=r"batch \d+: 3 in a row"):
-        job.run(tiny("pretrain", tmp_path, **fields), tmp_path / "job")
-    assert (tmp_path / "job" / "checkpoints").is_dir()
+        job.run(config, tmp_path / "job")
+    saved = sorted((tmp_path / "job" / "checkpoints").iterdir(), key=lambda path: int(path.name))
+    assert saved  # from before the steps that were skipped, so what is there is finite
+    found = init.newest(Program(config, jax.devices()[:1]).state, tmp_path / "job")
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))

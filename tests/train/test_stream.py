@@ -1,6 +1,7 @@
 """A whole stream on a tiny random model: what it measures, and how it goes on."""
 
 import json
+import shutil
 from pathlib import Path
 
 import jax
@@ -218,9 +219,18 @@ def test_documents_are_lessons_like_facts(config, tmp_path):
     assert {probe.kind for lesson in found for probe in lesson.probes} <= {"trained", "reworded"}
 
 
-def test_a_second_run_on_one_directory_is_refused_and_a_killed_one_leaves_it_free(config, tmp_path):
-    workdir = tmp_path / "run"
+def test_a_second_run_on_one_directory_is_refused_and_loses_nothing(config, finished, tmp_path):
+    workdir = shutil.copytree(finished[0], tmp_path / "run")
+    before = {path: path.read_bytes() for path in workdir.rglob("*") if path.is_file()}
     with WorkdirLock(workdir), pytest.raises(InputError, match="another job uses this work dir"):
-        stream.run(config, workdir)
-    assert [path.name for path in workdir.iterdir()] == [".lock"]
-    assert stream.run(config, workdir)["num_lessons"] == 6
+        stream.run(config, workdir, overwrite=True)
+    for path, content in before.items():
+        assert path.name == ".lock" or path.read_bytes() == content
+    assert stream.run(config, workdir) == finished[1]
+
+
+def test_a_checkpoint_of_somebody_else_is_no_work_directory(config, tmp_path):
+    model = shutil.copytree(config.model, tmp_path / "model")
+    with pytest.raises(InputError, match="is no work directory"):
+        stream.run(config, model, overwrite=True)
+    assert (model / "model.safetensors").is_file()

@@ -1,7 +1,9 @@
 """Messages as one prompt, by the chat template of a checkpoint."""
 
+import contextlib
 import functools
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -53,16 +55,20 @@ def render(
 def _answer(request: Mapping[str, Any]) -> dict[str, str]:
     worker = _worker(_SECONDS)
     assert worker.stdin and worker.stdout
-    worker.stdin.write(json.dumps(request) + "\n")
-    worker.stdin.flush()
-    line = worker.stdout.readline()
-    if not line:
-        _worker.cache_clear()
+    line = ""
+    with contextlib.suppress(BrokenPipeError):
+        worker.stdin.write(json.dumps(request) + "\n")
+        worker.stdin.flush()
+        line = worker.stdout.readline()
+    if line:
+        return json.loads(line)
+    _worker.cache_clear()
+    with contextlib.suppress(BrokenPipeError):
         worker.communicate()
-        raise InputError(
-            f"the chat template takes more than {_SECONDS} s, or more memory than it may have"
-        )
-    return json.loads(line)
+    status = worker.returncode
+    if status == -signal.SIGALRM:
+        raise InputError(f"the chat template takes more than {_SECONDS} s")
+    raise InputError(f"the program that renders the chat template ended with status {status}")
 
 
 @functools.cache

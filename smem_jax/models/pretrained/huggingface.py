@@ -53,8 +53,9 @@ def _chat_template(directory: Path) -> str | None:
         return own.read_text(encoding="utf-8", errors="replace")
     found = read_json(path).get("chat_template") if path.is_file() else None
     if isinstance(found, list):  # several, by name
-        named = {each.get("name"): each.get("template") for each in found if isinstance(each, dict)}
-        found = named.get("default")
+        of_default = (each for each in found if isinstance(each, dict))
+        of_default = (each for each in of_default if each.get("name") == "default")
+        found = next(of_default, {}).get("template")
     if not isinstance(found, str | None):
         raise InputError(f"{path}: chat_template should be text, got a {type(found).__name__}")
     return found

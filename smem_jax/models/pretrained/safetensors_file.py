@@ -112,11 +112,23 @@ def write(
             for tensor in tensors.values():
                 file.write(np.ascontiguousarray(tensor).view(np.uint8).data)
         if is_new:
-            os.link(partial, path)  # which, other than a rename, takes no other file's place
+            _put_new(partial, path)
         else:
             os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _put_new(partial: Path, path: Path) -> None:
+    """Gives a file its name, unless another one has it: FileExistsError."""
+    try:
+        os.link(partial, path)  # which, other than a rename, takes no other file's place
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links, where two at once may be too fast for this
+        if path.exists():
+            raise FileExistsError(path) from None
+        os.replace(partial, path)
 
 
 def checksum(tensors: Mapping[str, np.ndarray], text: str) -> str:

@@ -43,15 +43,16 @@ class Skipped:
                 continue
             self.total += 1
             self.in_a_row += 1
-            print(
-                f"smem: warning: {step} is skipped: its loss or its gradient is not finite",
-                file=sys.stderr,
-                flush=True,
-            )
+            if jax.process_index() == 0:
+                print(
+                    f"smem: warning: {step} is skipped: its loss or its gradient is not finite",
+                    file=sys.stderr,
+                    flush=True,
+                )
             if self.in_a_row >= self._limit:
                 raise InputError(
                     f"{step}: {self.in_a_row} in a row have a loss or a gradient that is not "
-                    "finite; the checkpoint before them is kept, and --overwrite starts anew, with a "
-                    "lower learning rate, say"
+                    "finite; the checkpoint before them is kept, and --overwrite starts anew, such "
+                    "as with a lower learning rate"
                 )
         self._open.clear()

@@ -63,11 +63,9 @@ def test_without_hard_links_a_patch_is_put_in_place_all_the_same(tmp_path, monke
         raise OSError(errno.EOPNOTSUPP, "no hard links here")
 
     monkeypatch.setattr(os, "link", refused)
-    for name in ("p_1", "p_2"):
-        assert (
-            directory.add(patch_cases.make([1 if name == "p_1" else 2]), tmp_path).about.name
-            == name
-        )
+    for number in (1, 2):
+        added = directory.add(patch_cases.make([number]), tmp_path)
+        assert added.about.name == f"p_{number}"
 
 
 def test_a_patch_is_never_written_over_another(tmp_path):

@@ -51,6 +51,10 @@ def test_eight_devices_choose_the_same_slots_and_end_where_one_does(results):
     assert results[1]["slots_changed"] > 40  # more than one step's
 
 
+def test_a_step_without_a_finite_loss_changes_no_part_of_the_table(results):
+    assert all(line["is_skipped_where_not_finite"] for line in results)
+
+
 def test_each_device_has_its_part_of_the_table(results):
     for line in results:
         assert line["part_of_the_table"] == _PARTS[line["mesh"]]

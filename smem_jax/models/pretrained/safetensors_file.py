@@ -4,6 +4,7 @@ The `safetensors` package has no bfloat16 for numpy and does not say how much of
 missing; the format is a length, a JSON header and raw bytes.
 """
 
+import errno
 import hashlib
 import json
 import math
@@ -21,6 +22,8 @@ from smem_jax.errors import InputError
 _LENGTH_BYTES = 8
 _MAX_HEADER_BYTES = 100_000_000  # that of the format
 _TOO_LARGE = 2**48
+# What file systems without hard links say, such as those of mounted buckets.
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
 _FLOATS = {"F32": "<f4", "F16": "<f2", "BF16": np.dtype(ml_dtypes.bfloat16)}
 _DTYPES = {
     name: np.dtype(dtype)
@@ -123,10 +126,10 @@ def _put_new(partial: Path, path: Path) -> None:
     """Gives a file its name, unless another one has it: FileExistsError."""
     try:
         os.link(partial, path)  # which, other than a rename, takes no other file's place
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without hard links, where two at once may be too fast for this
-        if path.exists():
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        if path.exists():  # two at once may be too fast for this
             raise FileExistsError(path) from None
         os.replace(partial, path)
 

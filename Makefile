@@ -56,7 +56,7 @@ test: $(VENV)/.dev $(VENV)/.model ## Runs the tests, the slow ones left out
 	$(BIN)/pytest -n $(WORKERS) $(ARGS)
 
 test-slow: $(VENV)/.dev $(VENV)/.model ## Runs the slow tests
-	$(BIN)/pytest -m "slow and not tpu" $(ARGS) || [ $$? -eq 5 ]  # 5: none is slow
+	$(BIN)/pytest -m "slow and not tpu" -n $(WORKERS) $(ARGS) || [ $$? -eq 5 ]  # 5: none is slow
 
 test-tpu: $(VENV)-tpu/.ready ## Compiles the TPU kernels for five chips; needs no TPU
 	$(VENV)-tpu/bin/pytest -m tpu -n $(WORKERS) tests/tpu $(ARGS)

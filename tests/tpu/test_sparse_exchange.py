@@ -54,16 +54,16 @@ def exchanged(num_slots, batch_size, *more):
     return sum(sent), compiled.memory_analysis()
 
 
-def assert_free_of_slots(few, many):
+def is_free_of_slots(few, many):
     """What is claimed of the bytes sent with few slots and with many; the controls break it."""
-    assert many == few > 0
+    return many == few > 0
 
 
 def test_it_grows_with_the_batch_and_not_with_the_number_of_slots():
     few, memory = exchanged(2**18, 16)
     many, memory_of_many = exchanged(2**22, 16)
     more, _ = exchanged(2**18, 32)
-    assert_free_of_slots(few, many)
+    assert is_free_of_slots(few, many)
     assert 1.6 * few < more < 2.2 * few
     table = (2**22 - 2**18) * 512 * 2 / 4
     grown = memory_of_many.argument_size_in_bytes - memory.argument_size_in_bytes
@@ -79,8 +79,7 @@ def test_the_measure_sees_a_table_that_is_gathered(monkeypatch):
     )
     few, _ = exchanged(2**18, 16)
     many, _ = exchanged(2**20, 16)
-    with pytest.raises(AssertionError):
-        assert_free_of_slots(few, many)
+    assert not is_free_of_slots(few, many)
     assert many - few > (2**20 - 2**18) * 512 * 2 / 2
 
 
@@ -89,6 +88,5 @@ def test_the_measure_sees_a_table_that_is_exchanged():
     whole = ["objective=pretrain", "mesh.memory=2"]
     few, _ = exchanged(2**18, 16, *whole)
     many, _ = exchanged(2**20, 16, *whole)
-    with pytest.raises(AssertionError):
-        assert_free_of_slots(few, many)
+    assert not is_free_of_slots(few, many)
     assert many - few > (2**20 - 2**18) * 512 * 2 / 2 / 2

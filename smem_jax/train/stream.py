@@ -23,7 +23,7 @@ from smem_jax.errors import InputError
 from smem_jax.evaluate import bootstrap
 from smem_jax.evaluate.held_out import Suite, figures, summarise
 from smem_jax.kernels import huge_pages
-from smem_jax.models import peft
+from smem_jax.models import lora, peft
 from smem_jax.models.transformer import Transformer
 from smem_jax.stream_settings import stream_defaults
 from smem_jax.train import files, learners, stream_inputs, stream_patch
@@ -219,7 +219,7 @@ class _Stream(NamedTuple):
 
     def _evaluate(self, done: int, tasks: Sequence[str]) -> dict[str, np.ndarray]:
         """The recall of all lessons so far and the scores of held-out tasks, added to the curve."""
-        model: Transformer = self.learner.model()
+        model: Transformer = lora.merged(self.learner.model())
         recall = self.recall.measure(model, done)
         self.recall.save(self.workdir / _MATRIX)
         measured = self.suite.measure(model, tasks)

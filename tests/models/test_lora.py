@@ -17,6 +17,7 @@ from smem_jax.models.lora import (
     has_lora,
     lora_state,
     merge_lora,
+    merged,
 )
 from smem_jax.models.pretrained import load
 from smem_jax.models.retrofit import memory_layer, retrofit
@@ -73,6 +74,19 @@ def test_a_layer_computes_its_published_equation(model):
     x = random.normal(size=(2, 5, 32)).astype(np.float32)
     a, b = (np.asarray(p[...], np.float64) for p in (layer.a, layer.b))
     np.testing.assert_allclose(layer(x), x @ kernel + 2.0 * (x @ a @ b), rtol=1e-4, atol=1e-4)
+
+
+def test_a_merged_copy_says_the_same_and_leaves_the_model_as_it_is(model):
+    assert merged(model) is model
+    add_lora(model, 4, 8.0, rngs=nnx.Rngs(0))
+    _fill(model)
+    before = [np.asarray(array) for array in jax.tree.leaves(nnx.state(model))]
+    expected = np.asarray(_run(model, _TOKENS))
+    copy = merged(model)
+    assert has_lora(model) and not has_lora(copy)
+    np.testing.assert_allclose(_run(copy, _TOKENS), expected, atol=1e-5 * np.abs(expected).max())
+    for array, old in zip(jax.tree.leaves(nnx.state(model)), before, strict=True):
+        np.testing.assert_array_equal(array, old)
 
 
 def test_merged_logits_are_the_unmerged_and_the_wrappers_are_gone(base, model):

@@ -166,9 +166,10 @@ def _teach(args: argparse.Namespace) -> None:
     if args.config is None:
         raise InputError("give --config FILE of a job, or --fact QUESTION ANSWER")
     config = _config(args)  # a mistake in it is said before anything heavy is imported
-    from smem_jax import report
+    from smem_jax import report, user_cache
     from smem_jax.train import run
 
+    user_cache.keep_programs()
     summary = run.teach(config, args.workdir, args.overwrite)
     print(f"\n{report.table(summary)}\n")
     for line in report.examples(args.workdir):

@@ -63,17 +63,21 @@ def _stream(args: argparse.Namespace) -> None:
     from smem_jax.stream_settings import stream_defaults
 
     settings = config.load(args.config, args.words, stream_defaults())
+    from smem_jax import user_cache
     from smem_jax.train import stream
 
+    user_cache.keep_programs()
     _print(stream.run(settings, args.workdir, args.overwrite))
     print(f"\n{args.workdir / 'summary.json'} has all figures")
 
 
 def _sweep(args: argparse.Namespace) -> int:
+    from smem_jax import user_cache
     from smem_jax.stream_settings import stream_defaults
     from smem_jax.train import stream
     from smem_jax.train.sweep import sweep
 
+    user_cache.keep_programs()
     outcome = sweep(
         args.config,
         args.results,
@@ -98,8 +102,10 @@ def _explain(args: argparse.Namespace) -> None:
     from smem_jax.settings import defaults
 
     settings = config.load(args.config, args.words, defaults())
+    from smem_jax import user_cache
     from smem_jax.explain.explain import explain
 
+    user_cache.keep_programs()
     explain(settings, args.output, args.facts)
     print(args.output / "explain.md")
 

@@ -16,6 +16,7 @@ from smem_jax.errors import InputError
 
 _VERSIONS = (2, 3)
 _DEFAULT_ALIGNMENT = 32
+_BLOCKS_AT_ONCE = 2048  # so that what is expanded stays in the cache of the processor
 _STRING, _ARRAY = gguf.GGUFValueType.STRING, gguf.GGUFValueType.ARRAY
 _SCALARS: dict[int, str] = {
     gguf.GGUFValueType.UINT8: "B",
@@ -161,9 +162,18 @@ def _product(shape: tuple[int, ...]) -> int:
 def dequantize(file: GGUFFile, name: str) -> np.ndarray:
     """Tensor `name` as float32 in its own shape; InputError for a type `gguf` cannot expand."""
     raw, kind = file.tensors[name]
+    values, block_bytes = gguf.GGML_QUANT_SIZES[kind]
+    expanded = np.empty(raw.size // block_bytes * values, np.float32)
+    flat = raw.reshape(-1)
+    # `gguf` goes 16 rows at a time, which as rows of a matrix are few: here they are one long row.
+    step = _BLOCKS_AT_ONCE * block_bytes
     try:
-        return np.asarray(gguf.dequantize(raw, kind), dtype=np.float32)
+        for begin in range(0, flat.size, step):
+            part = gguf.dequantize(flat[begin : begin + step][None], kind)
+            first = begin // block_bytes * values
+            expanded[first : first + part.size] = part[0]
     except NotImplementedError as error:
         raise InputError(
             f"{file.path}: tensor {name!r} is stored as {kind.name}, which cannot be dequantised"
         ) from error
+    return expanded.reshape(*raw.shape[:-1], raw.shape[-1] // block_bytes * values)

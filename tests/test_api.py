@@ -110,7 +110,7 @@ def test_bad_input_is_refused(settings, tmp_path):
         model.revert("x")
     with pytest.raises(InputError, match="the base model has no chat template"):
         model.ask("Who?", chat=True)
-    with pytest.raises(InputError, match="no such patch file"):
+    with pytest.raises(InputError, match="no such file"):
         load(settings, tmp_path / "none.safetensors")
 
 

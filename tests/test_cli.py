@@ -158,7 +158,7 @@ def test_interrupt_says_that_the_run_can_go_on(monkeypatch, config_file, capsys)
         (["teach", "--workdir", "w"], "give --config FILE of a job, or --fact"),
         (["ask", "who?"], "give --workdir DIR of a run or --patch FILE, or both"),
         (["ask", "--workdir", "no", "who?"], "--workdir no holds no finished run"),
-        (["ask", "--patch", "no.safetensors", "who?"], "no.safetensors: no such patch file"),
+        (["ask", "--patch", "no.safetensors", "who?"], "no.safetensors: no such file"),
         (["ask", "--workdir", "w", "who?", "--top-p", "2"], "top_p=2.0 must be above 0"),
         (["patch"], "give a command: smem patch save|info"),
         (["patch", "info"], "the following arguments are required: FILE"),

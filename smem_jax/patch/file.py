@@ -1,4 +1,4 @@
-"""Patches as files: safetensors, with a checksum over everything that is in them."""
+"""Patches as files (`smem_jax.models.pretrained.sealed_file`)."""
 
 import dataclasses
 import json
@@ -10,11 +10,11 @@ import numpy as np
 
 from smem_jax.errors import InputError
 from smem_jax.memory.relevance import Relevance
-from smem_jax.models.pretrained import safetensors_file
+from smem_jax.models.pretrained import sealed_file
 from smem_jax.patch import storage
 from smem_jax.patch.patch import About, Layout, Patch
 
-_FORMAT, _VERSION = "smem_jax.patch", "1"
+_FORMAT = sealed_file.Format("smem_jax.patch", "1", "a memory patch", "smem patch save")
 _MAX_HEADER_BYTES = 2**24
 _ROWS = "rows."  # before the names of the arrays of rows
 _MAX_SLOTS = 2**31 - 1
@@ -28,17 +28,7 @@ def save(patch: Patch, path: Path, *, is_new: bool = False) -> None:
     if patch.layout is not None:
         tensors |= patch.layout._asdict()
     about = json.dumps(dataclasses.asdict(patch.about), sort_keys=True)
-    safetensors_file.write(
-        path,
-        tensors,
-        {
-            "format": _FORMAT,
-            "version": _VERSION,
-            "about": about,
-            "sha256": safetensors_file.checksum(tensors, about),
-        },
-        is_new=is_new,
-    )
+    sealed_file.write(path, tensors, about, _FORMAT, is_new=is_new)
 
 
 def load(path: Path) -> Patch:
@@ -47,19 +37,9 @@ def load(path: Path) -> Patch:
     Raises InputError, naming the file, for one that is missing, cut short, damaged, of another
     version or no patch, that has a slot out of range or twice, or a number that is not finite.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such patch file")
-    found = safetensors_file.read_stored(path, max_header_bytes=_MAX_HEADER_BYTES)
-    if found.metadata.get("format") != _FORMAT:
-        raise InputError(f"{path}: not a memory patch; `smem patch save` writes one")
-    version = found.metadata.get("version")
-    if version != _VERSION:
-        raise InputError(f"{path}: a patch of version {version!r}; {_VERSION!r} can be read")
-    text = found.metadata.get("about", "")
-    if found.metadata.get("sha256") != safetensors_file.checksum(found.tensors, text):
-        raise InputError(f"{path}: damaged: its contents are not those of its checksum")
+    tensors, about = sealed_file.read(path, _FORMAT, max_header_bytes=_MAX_HEADER_BYTES)
     try:
-        return _patch(found.tensors, _about(text))
+        return _patch(tensors, _about(about))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 

@@ -29,12 +29,12 @@ from smem_jax.errors import InputError
 from smem_jax.evaluate.batching import pad_rows
 from smem_jax.memory import fit
 from smem_jax.memory.layer import MemoryLayer
-from smem_jax.models.pretrained import Tokenizer, safetensors_file
+from smem_jax.models.pretrained import Tokenizer, sealed_file
 from smem_jax.models.retrofit import memory_layer
 from smem_jax.models.transformer import Transformer
 from smem_jax.train import prefix
 
-_FORMAT = "smem_jax.background"
+_FORMAT = sealed_file.Format("smem_jax.background", "1", "a background file", "smem background")
 _FIT_TOKENS = 32_768
 _LENGTH_STEP = 32  # documents are padded to multiples of this, each of which is compiled
 
@@ -206,9 +206,7 @@ def save(background: Background, path: Path) -> None:
     fields = dataclasses.asdict(background)
     tensors = {name: a for name, a in fields.items() if isinstance(a, np.ndarray)}
     about = json.dumps({name: value for name, value in fields.items() if name not in tensors})
-    checksum = safetensors_file.checksum(tensors, about)
-    metadata = {"format": _FORMAT, "about": about, "sha256": checksum}
-    safetensors_file.write(path, tensors, metadata)
+    sealed_file.write(path, tensors, about, _FORMAT)
 
 
 def load(path: Path, fingerprint: str, memory: str) -> Background:
@@ -217,14 +215,7 @@ def load(path: Path, fingerprint: str, memory: str) -> Background:
     Raises InputError for a file that is missing, damaged, or of another base model (`fingerprint`)
     or memory layer (`memory`).
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such background file; `smem background` writes one")
-    tensors, metadata = safetensors_file.read_stored(path)
-    if metadata.get("format") != _FORMAT:
-        raise InputError(f"{path}: not a background file; `smem background` writes one")
-    about = metadata.get("about", "")
-    if metadata.get("sha256") != safetensors_file.checksum(tensors, about):
-        raise InputError(f"{path}: damaged: its contents are not those of its checksum")
+    tensors, about = sealed_file.read(path, _FORMAT)
     try:
         fields: dict[str, Any] = {**tensors, **json.loads(about)}
         background = Background(**fields)

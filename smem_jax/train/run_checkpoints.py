@@ -150,6 +150,18 @@ class RunCheckpoints:
         tree = jax.tree.unflatten(jax.tree.structure(like), leaves)
         return Restored(step, tree, content["position"])
 
+    def steps(self) -> list[int]:
+        """Those that are saved; InputError where process 0 sees some that another one does not."""
+        steps: list[int] = json.loads(gather(json.dumps(sorted(self._manager.all_steps())))[0])
+        with together():
+            for step in steps:
+                if not (self._directory / str(step)).is_dir():
+                    raise InputError(
+                        f"{self._directory}/{step} is not there on every host; a directory that "
+                        "all processes share is right"
+                    )
+        return steps
+
     def wait(self) -> None:
         """Waits until the last save is complete; raises InputError as `save` does."""
         self._settle({})
@@ -202,23 +214,11 @@ class RunCheckpoints:
             raise error
         ocp.multihost.get_barrier_sync_fn()(key=key, timeout_ms=timeout_ms)
 
-    def _steps(self) -> list[int]:
-        """Those that process 0 sees; InputError where another one does not see them."""
-        steps: list[int] = json.loads(gather(json.dumps(sorted(self._manager.all_steps())))[0])
-        with together():
-            for step in steps:
-                if not (self._directory / str(step)).is_dir():
-                    raise InputError(
-                        f"{self._directory}/{step} is not there on every host; a directory that "
-                        "all processes share is right"
-                    )
-        return steps
-
     def _newest_good(
         self, wanted: Mapping[str, Any], damaged: dict[int, str]
     ) -> tuple[int, dict[str, jax.Array], dict[str, Any]] | None:
         """Its step, arrays and record; into `damaged` goes what is wrong with newer ones."""
-        for step in reversed(self._steps()):
+        for step in reversed(self.steps()):
             try:
                 content = self._read_record(step)
                 with together():

@@ -80,6 +80,8 @@ def test_fingerprints_tell_weights_apart_and_not_their_order():
     ("change", "message"),
     [
         ({"architectures": ["MambaForCausalLM"], "model_type": "mamba"}, "Mamba|mamba"),
+        ({"architectures": 300}, "architectures=300"),
+        ({"rope_theta": 10**400}, "rope_theta=1000.* is too large"),
         ({"rope_scaling": {"type": "yarn", "factor": 2.0}}, "yarn"),
         ({"eos_token_id": None}, "eos_token_id"),
     ],

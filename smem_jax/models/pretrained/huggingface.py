@@ -65,7 +65,7 @@ def _refuse_unsupported(path: Path, fields: dict[str, Any]) -> None:
     architectures = fields.get("architectures") or [fields.get("model_type")]
     if architectures not in ([_ARCHITECTURE], ["llama"]):
         raise InputError(
-            f"{path}: architecture {architectures[0]!r} is not supported; {_ARCHITECTURE!r} is"
+            f"{path}: architectures={architectures!r} is not supported; {[_ARCHITECTURE]!r} is"
         )
     for name in ("attention_bias", "mlp_bias"):
         if fields.get(name):
@@ -88,7 +88,10 @@ def number(
     allowed = int if kind is int else (int, float)
     if not isinstance(value, allowed) or isinstance(value, bool):
         raise InputError(f"{path}: {name}={value!r} should be {kind.__name__}")
-    return kind(value)
+    try:
+        return kind(value)
+    except OverflowError as error:
+        raise InputError(f"{path}: {name}={value!r} is too large") from error
 
 
 def _config(path: Path, fields: dict[str, Any]) -> ModelConfig:

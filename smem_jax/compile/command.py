@@ -14,6 +14,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from smem_jax import atomic
 from smem_jax.compile import check, gpus, table
 from smem_jax.compile.topology import Topology, devices
 from smem_jax.errors import InputError
@@ -73,7 +74,7 @@ def _split_sizes(config: ConfigDict, mesh: Mapping[str, int]) -> dict[int, int]:
 
 def _write(file: Path | None, found: dict[str, Any]) -> None:
     if file is not None:
-        file.write_text(json.dumps(found, indent=2, sort_keys=True) + "\n")
+        atomic.write_text(file, json.dumps(found, indent=2, sort_keys=True) + "\n")
 
 
 @contextmanager

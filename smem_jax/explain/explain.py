@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from smem_jax import slots
+from smem_jax import atomic, slots
 from smem_jax.data.facts import Fact, read_facts
 from smem_jax.data.wordings import check_frames
 from smem_jax.errors import InputError
@@ -71,7 +71,7 @@ def explain(config: ConfigDict, output: Path, facts: int) -> dict[str, Any]:
     output.mkdir(parents=True, exist_ok=True)
     page.write(output, described, found, background.document_frequency)
     text = json.dumps(described, indent=2, ensure_ascii=False, allow_nan=False)
-    (output / "explain.json").write_text(text + "\n", encoding="utf-8")
+    atomic.write_text(output / "explain.json", text + "\n")
     return described
 
 

@@ -14,6 +14,7 @@ from matplotlib.patches import Rectangle
 from smem_jax.explain import analysis, summary
 from smem_jax.explain.summary import SHARES, Taught
 from smem_jax.report.figures import AFTER, BEFORE, WORSE
+from smem_jax.report.results import drawing
 
 _WIDTH = 7.2  # inches
 _COLUMNS = 88  # characters of a line of text
@@ -52,7 +53,7 @@ def tokens(path: Path, facts: Sequence[Taught]) -> None:
             aspect=60,
             label="share of a token's read weight that goes to the slots its fact trains",
         )
-        _save(figure, path)
+        drawing.save(figure, path)
 
 
 def roles(path: Path, found: Mapping[str, Mapping[str, float | None]]) -> None:
@@ -74,7 +75,7 @@ def roles(path: Path, found: Mapping[str, Mapping[str, float | None]]) -> None:
         axes.margins(x=0.1)
         axes.set_xlabel("share, %")
         figure.legend(loc="outside upper right", ncols=2, frameon=False)
-        _save(figure, path)
+        drawing.save(figure, path)
 
 
 def core(path: Path, facts: Sequence[Taught]) -> None:
@@ -101,7 +102,7 @@ def core(path: Path, facts: Sequence[Taught]) -> None:
         )
         right.set_xlabel("slots read by every row (core set)")
         right.set_ylabel("facts")
-        _save(figure, path)
+        drawing.save(figure, path)
 
 
 def overlap(path: Path, facts: Sequence[Taught], num_slots: int) -> None:
@@ -130,7 +131,7 @@ def overlap(path: Path, facts: Sequence[Taught], num_slots: int) -> None:
         right.set_xlabel("Jaccard index of two facts' slots")
         right.set_ylabel("pairs of facts")
         figure.legend(loc="outside upper right", ncols=3, frameon=False)
-        _save(figure, path)
+        drawing.save(figure, path)
 
 
 def frequency(path: Path, facts: Sequence[Taught], document_frequency: np.ndarray) -> None:
@@ -153,7 +154,7 @@ def frequency(path: Path, facts: Sequence[Taught], document_frequency: np.ndarra
         axes.set_xlabel("background documents that read the slot (so many, or up to the next)")
         axes.set_ylabel("share of slots, %")
         axes.legend(frameon=False)
-        _save(figure, path)
+        drawing.save(figure, path)
 
 
 def _strip(taught: Taught, row: int) -> list[tuple[int, int, str, float]]:
@@ -190,9 +191,3 @@ def _token(axes: Axes, line: float, column: int, text: str, heat: float) -> None
         parse_math=False,
         color="white" if heat > 0.75 else "black",
     )
-
-
-def _save(figure: Figure, path: Path) -> None:
-    """Writes `path` with .svg and .png: on white, since a page of Markdown may be dark."""
-    figure.savefig(path.with_suffix(".svg"), metadata={"Date": None, "Creator": None})
-    figure.savefig(path.with_suffix(".png"), dpi=160)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from smem_jax import atomic
 from smem_jax.explain import figures
 from smem_jax.explain.rows import ROLES
 from smem_jax.explain.summary import SHOWN_FACTS, Taught
@@ -26,7 +27,7 @@ def write(
     figures.core(output / "core", facts)
     figures.overlap(output / "overlap", facts, len(frequency))
     figures.frequency(output / "frequency", facts, frequency)
-    (output / "explain.md").write_text(page(found), encoding="utf-8")
+    atomic.write_text(output / "explain.md", page(found))
 
 
 def page(found: Mapping[str, Any]) -> str:

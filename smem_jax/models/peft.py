@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from smem_jax import atomic
 from smem_jax.errors import InputError
 from smem_jax.models import lora
 from smem_jax.models.pretrained import safetensors_file
@@ -70,7 +71,7 @@ def save(model: Transformer, directory: Path, base: str) -> None:
         "inference_mode": True,
     }
     safetensors_file.write(directory / _WEIGHTS, tensors, {"format": "pt"})
-    (directory / _CONFIG).write_text(json.dumps(fields, indent=2) + "\n")
+    atomic.write_text(directory / _CONFIG, json.dumps(fields, indent=2) + "\n")
 
 
 def load(model: Transformer, directory: Path) -> None:

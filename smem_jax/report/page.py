@@ -1,12 +1,12 @@
 """The report of a run as one HTML page that needs nothing but itself."""
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from html import escape
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from smem_jax import atomic
 from smem_jax.report import answers, figures, slot_view
 from smem_jax.report.html import cell, colour, figure, pairs, quiet, table
 from smem_jax.report.read import Run, read_run
@@ -28,9 +28,7 @@ def write(workdir: Path) -> Path:
     drawn = figures.draw(run)
     text = page(run, drawn)
     figures.save(drawn, workdir / "figures")
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+    atomic.write_text(path, text)
     return path
 
 

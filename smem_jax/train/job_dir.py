@@ -6,6 +6,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from smem_jax import atomic
 from smem_jax import config as config_module
 from smem_jax.errors import InputError
 from smem_jax.job_settings import job_defaults
@@ -60,7 +61,7 @@ def check(workdir: Path, config: ConfigDict, overwrite: bool) -> dict[str, Any] 
 
 def write_config(workdir: Path, config: ConfigDict) -> None:
     """Says in the directory what job it is of, all of it or nothing."""
-    files.write_text(workdir / CONFIG, config_module.to_json(config))
+    atomic.write_text(workdir / CONFIG, config_module.to_json(config))
 
 
 def read_config(workdir: Path) -> ConfigDict:

@@ -1,8 +1,6 @@
 """What a job tells of itself while it runs: numbers of a step, speed, and what it waited for."""
 
-import json
 import math
-import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -13,6 +11,7 @@ import jax
 from ml_collections import ConfigDict
 
 from smem_jax.compile.chips import peak_flops
+from smem_jax.train import files
 from smem_jax.train.flops import step_flops
 from smem_jax.train.metrics import MetricsWriter
 from smem_jax.train.program import Program
@@ -107,10 +106,7 @@ class JobMetrics:
             "config": self._config.to_dict(),
         }
         if self._writer is not None:
-            path = self._workdir / "summary.json"
-            partial = path.with_name(path.name + ".partial")
-            partial.write_text(json.dumps(summary, indent=2) + "\n")
-            os.replace(partial, path)
+            files.write_json(self._workdir / "summary.json", summary)
         return summary
 
     def __enter__(self) -> "JobMetrics":

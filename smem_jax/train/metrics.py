@@ -2,10 +2,11 @@
 
 import json
 import math
-import os
 from pathlib import Path
 
 from tensorboardX import SummaryWriter
+
+from smem_jax import atomic
 
 
 class MetricsWriter:
@@ -17,9 +18,7 @@ class MetricsWriter:
     def __init__(self, workdir: Path, first_step: int):
         self._path = workdir / "metrics.jsonl"
         kept = [line for line in _lines(self._path) if _step(line) < first_step]
-        partial = self._path.with_name(f"{self._path.name}.partial")
-        partial.write_text("".join(f"{line}\n" for line in kept))
-        os.replace(partial, self._path)
+        atomic.write_text(self._path, "".join(f"{line}\n" for line in kept))
         self._events = SummaryWriter(str(workdir / "events"), purge_step=first_step)
 
     def write(self, step: int, **scalars: float) -> None:

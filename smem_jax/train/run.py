@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from smem_jax import atomic
 from smem_jax import config as config_module
 from smem_jax import patch as patches
 from smem_jax.data.facts import Fact, read_facts
@@ -82,7 +83,7 @@ def _teach(
     """The run itself, in a work directory that is its own."""
     model, block = base.model, config.memory.block
     layer = memory_layer(model, block)
-    files.write_text(workdir / _CONFIG, config_module.to_json(config))
+    atomic.write_text(workdir / _CONFIG, config_module.to_json(config))
     with clock("background"):
         background = _background(config, base, data.documents, workdir)
     with clock("measure before"):
@@ -112,7 +113,7 @@ def _teach(
             background,
             data.documents,
         )
-        files.write_text(workdir / slot_reads.FILE, json.dumps(found))
+        atomic.write_text(workdir / slot_reads.FILE, json.dumps(found))
     summary = {
         **{
             name: {"before": before.figures[name], "after": after.figures[name]}
@@ -265,19 +266,20 @@ def _patch(
 
 
 def _write_answers(path: Path, asked: Sequence[Probe], before: Measured, after: Measured) -> None:
-    with path.open("w") as file:
-        for probe, old, new in zip(asked, before.answers, after.answers, strict=True):
-            record = {
-                "fact": probe.fact.id,
-                "kind": probe.kind,
-                "prompt": probe.prompt,
-                "accepted": probe.fact.accepted,
-                "before": old,
-                "after": new,
-                "correct_before": is_correct(probe, old),
-                "correct_after": is_correct(probe, new),
-            }
-            file.write(json.dumps(record) + "\n")
+    lines = []
+    for probe, old, new in zip(asked, before.answers, after.answers, strict=True):
+        record = {
+            "fact": probe.fact.id,
+            "kind": probe.kind,
+            "prompt": probe.prompt,
+            "accepted": probe.fact.accepted,
+            "before": old,
+            "after": new,
+            "correct_before": is_correct(probe, old),
+            "correct_after": is_correct(probe, new),
+        }
+        lines.append(json.dumps(record) + "\n")
+    atomic.write_text(path, "".join(lines))
 
 
 def _peak_rss_bytes() -> int:

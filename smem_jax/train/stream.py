@@ -18,6 +18,7 @@ import numpy as np
 import tqdm
 from ml_collections import ConfigDict
 
+from smem_jax import atomic
 from smem_jax import config as config_module
 from smem_jax.errors import InputError
 from smem_jax.evaluate import bootstrap
@@ -65,7 +66,7 @@ def run(config: ConfigDict, workdir: Path, overwrite: bool = False) -> dict[str,
 
 def _run(config: ConfigDict, workdir: Path, inputs: Inputs, clock: Clock) -> dict[str, Any]:
     """The run itself, in a work directory that is its own."""
-    files.write_text(workdir / _CONFIG, config_module.to_json(config))
+    atomic.write_text(workdir / _CONFIG, config_module.to_json(config))
     suite = stream_inputs.suite(config, inputs.tokenizer)
     with clock("measure before"):
         before = stream_inputs.before(config, inputs, suite)

@@ -182,7 +182,7 @@ def _read_cache(path: Path) -> dict[str, str]:
     content = path.read_bytes()
     whole = content[: content.rfind(b"\n") + 1]
     if whole != content:
-        path.write_bytes(whole)
+        os.truncate(path, len(whole))
     cache = {}
     for where, record in iter_objects(path) if whole else ():
         key, text = record.get("key"), record.get("content")

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from smem_jax import atomic
 from smem_jax.models.config import ModelConfig
 from smem_jax.models.pretrained import safetensors_file
 from smem_jax.models.pretrained.huggingface import CHAT_TEMPLATE
@@ -26,7 +27,7 @@ def write(base: Pretrained, directory: Path) -> None:
     if base.tokenizer.chat_template is not None:
         (directory / CHAT_TEMPLATE).write_text(base.tokenizer.chat_template, encoding="utf-8")
     text = json.dumps(_fields(base.config, base.tokenizer), indent=2) + "\n"
-    (directory / "config.json").write_text(text)
+    atomic.write_text(directory / "config.json", text)
 
 
 def _fields(config: ModelConfig, tokenizer: Tokenizer) -> Mapping[str, Any]:

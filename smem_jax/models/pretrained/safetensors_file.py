@@ -4,11 +4,8 @@ The `safetensors` package has no bfloat16 for numpy and does not say how much of
 missing; the format is a length, a JSON header and raw bytes.
 """
 
-import errno
 import json
 import math
-import os
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,13 +13,12 @@ from typing import Any, NamedTuple
 import ml_dtypes
 import numpy as np
 
+from smem_jax import atomic
 from smem_jax.errors import InputError
 
 _LENGTH_BYTES = 8
 MAX_HEADER_BYTES = 100_000_000  # that of the format
 _TOO_LARGE = 2**48
-# What file systems without hard links say, such as those of mounted buckets.
-_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
 _FLOATS = {"F32": "<f4", "F16": "<f2", "BF16": np.dtype(ml_dtypes.bfloat16)}
 _DTYPES = {
     name: np.dtype(dtype)
@@ -106,31 +102,10 @@ def write(
         }
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)  # so that the data are aligned
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(len(text).to_bytes(_LENGTH_BYTES, "little") + text)
-            for tensor in tensors.values():
-                file.write(np.ascontiguousarray(tensor).view(np.uint8).data)
-        if is_new:
-            _put_new(partial, path)
-        else:
-            os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _put_new(partial: Path, path: Path) -> None:
-    """Gives a file its name, unless another one has it: FileExistsError."""
-    try:
-        os.link(partial, path)  # which, other than a rename, takes no other file's place
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        if path.exists():  # two at once may be too fast for this
-            raise FileExistsError(path) from None
-        os.replace(partial, path)
+    with atomic.replaced(path, is_new=is_new) as partial, partial.open("wb") as file:
+        file.write(len(text).to_bytes(_LENGTH_BYTES, "little") + text)
+        for tensor in tensors.values():
+            file.write(np.ascontiguousarray(tensor).view(np.uint8).data)
 
 
 def _header(path: Path, text: bytes) -> tuple[dict[str, dict], dict[str, str]]:

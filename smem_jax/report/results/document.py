@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
+from smem_jax import atomic
 from smem_jax.errors import InputError
 from smem_jax.report.results import (
     ablations,
@@ -68,10 +69,7 @@ def write(experiments: Mapping[str, Sequence[Path]], page: Path, figures_dir: Pa
                 written += [mark] if body else []
         for figure, path in drawn:
             drawing.save(figure, path)
-    page.parent.mkdir(parents=True, exist_ok=True)
-    partial = page.with_name(page.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, page)
+    atomic.write_text(page, text)
     return written
 
 

@@ -1,6 +1,5 @@
 """How every figure of the results looks, and how it is written: the same bytes each time."""
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,8 @@ import matplotlib as mpl
 import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from smem_jax import atomic
 
 QUIET = "#6b7280"
 _STYLE: dict[Any, Any] = {
@@ -44,11 +45,9 @@ def new(width: float, height: float, title: str) -> Figure:
 
 def save(figure: Figure, path: Path) -> None:
     """Writes the figure as `path`.svg and `path`.png, each all of it or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     for kind, metadata in (("svg", {"Date": None, "Creator": None}), ("png", {"Software": None})):
-        partial = path.with_name(f"{path.name}.{kind}.partial")
-        figure.savefig(partial, format=kind, dpi=150, metadata=metadata)
-        os.replace(partial, path.with_name(f"{path.name}.{kind}"))
+        with atomic.replaced(path.with_name(f"{path.name}.{kind}")) as partial:
+            figure.savefig(partial, format=kind, dpi=150, metadata=metadata)
 
 
 def better(axes: Axes, dx: int, dy: int) -> None:

@@ -1,0 +1,56 @@
+"""Files that are written as a whole or not at all, whoever is killed meanwhile."""
+
+import errno
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+# What file systems without hard links say, such as those of mounted buckets.
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
+
+
+@contextmanager
+def replaced(path: Path, *, is_new: bool = False) -> Iterator[Path]:
+    """A path beside `path` to write to; what is there then takes the place of `path`.
+
+    After an exception `path` is as it was. Where `is_new`, a file that is there already is left as
+    it is, whoever wrote it: FileExistsError. The directory is made where it is missing.
+
+    >>> import tempfile
+    >>> page = Path(tempfile.mkdtemp(), "page.txt")
+    >>> with replaced(page) as partial:
+    ...     _ = partial.write_text("new")
+    >>> page.read_text()
+    'new'
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Two writers at once may not share it.
+    partial = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.partial")
+    try:
+        yield partial
+        if is_new:
+            _put_new(partial, path)
+        else:
+            os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replaces a text file."""
+    with replaced(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def _put_new(partial: Path, path: Path) -> None:
+    """Gives a file its name, unless another one has it: FileExistsError."""
+    try:
+        os.link(partial, path)  # which, other than a rename, takes no other file's place
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        if path.exists():  # two at once may be too fast for this
+            raise FileExistsError(path) from None
+        os.replace(partial, path)

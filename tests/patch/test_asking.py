@@ -226,6 +226,6 @@ def test_an_apply_that_is_cut_off_leaves_nothing(small, tmp_path, monkeypatch, c
     def fails(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("smem_jax.models.pretrained.safetensors_file.os.link", fails)
+    monkeypatch.setattr("smem_jax.atomic.os.link", fails)
     assert cli.main(["patch", "apply", str(small), "--workdir", str(place)]) == 2
     assert [p.name for p in (place / "patches").iterdir()] == ["old.safetensors"]

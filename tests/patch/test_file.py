@@ -8,6 +8,7 @@ import numpy as np
 import patch_cases
 import pytest
 
+from smem_jax import atomic
 from smem_jax import patch as patches
 from smem_jax.errors import InputError
 from smem_jax.memory.relevance import Relevance
@@ -156,7 +157,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     def fails(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(safetensors_file.os, "replace", fails)
+    monkeypatch.setattr(atomic.os, "replace", fails)
     with pytest.raises(OSError, match="No space"):
         patches.save(whole("float32"), path)
     assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1

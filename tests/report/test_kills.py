@@ -48,14 +48,19 @@ def test_killed_25_times_each_file_is_the_old_one_or_the_new(name, inputs, tmp_p
         written.append(_files(tmp_path / "alone"))
     folder = tmp_path / "killed"
     chance = random.Random(0)
-    kills = cut_off = 0
+    kills = number = cut_off = 0
     with forks.Forks(f"killed_work.{name}") as work:
         status, whole = work.run(inputs[0], folder)
         assert status == 0 and _files(folder) == written[0]
-        for number in range(1, 26):
+        while kills < 25:
+            number += 1
             before = _files(folder)
-            status, _ = work.run(inputs[number % 2], folder, longest=chance.uniform(0, whole))
-            kills += status == -signal.SIGKILL
+            longest = whole * chance.random()
+            status, seconds = work.run(inputs[number % 2], folder, longest=longest)
+            if status == -signal.SIGKILL:
+                kills += 1
+            else:
+                whole = seconds  # what takes long depends on what else the machine does
             found = _files(folder)
             partial = [path for path in found if path.endswith(".partial")]
             cut_off += bool(partial)
@@ -65,5 +70,4 @@ def test_killed_25_times_each_file_is_the_old_one_or_the_new(name, inputs, tmp_p
             assert found.keys() == before.keys()
             for path, content in found.items():
                 assert content in (before[path], written[number % 2][path]), path
-    print(f"{kills} of 25 were killed, {cut_off} of them within a file")
-    assert kills > 15
+    print(f"{cut_off} of 25 kills left part of a file under another name")

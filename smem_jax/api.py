@@ -251,7 +251,7 @@ class MemoryModel:
                 fit_layer=self._layout is None,
             )
             # Whoever goes on from a patch of it asks for it by its queries and sub-keys.
-            backgrounds.save(found, place(patches.Layout.of(self._layer)))
+            backgrounds.keep(found, place(patches.Layout.of(self._layer)))
             return found
 
         return backgrounds.kept(place(self._layout), self._fingerprint, memory, measured)

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from smem_jax.errors import InputError
+
 # What file systems without hard links say, such as those of mounted buckets.
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
 
@@ -42,6 +44,18 @@ def write_text(path: Path, text: str) -> None:
     """Replaces a text file."""
     with replaced(path) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def check_writable(directory: Path) -> None:
+    """Raises InputError for a directory in which no file can be made, or that cannot be made.
+
+    For what takes long to compute before it is written.
+    """
+    whole = directory.absolute()
+    there = next(path for path in (whole, *whole.parents) if path.exists())
+    if not os.access(there, os.W_OK):
+        which = "" if there == whole else f"{directory} cannot be made: "
+        raise InputError(f"{which}{there} cannot be written to")
 
 
 def _put_new(partial: Path, path: Path) -> None:

@@ -46,13 +46,14 @@ def teach_facts(args: argparse.Namespace) -> None:
     """Teaches `--fact`s to the model of a directory, as one more patch that is applied there."""
     if args.config is not None or args.words or args.overwrite:
         raise InputError("--fact goes with --workdir and --model alone")
-    from smem_jax import api, user_cache
+    from smem_jax import api, atomic, user_cache
     from smem_jax.models import pretrained
     from smem_jax.patch import directory
 
     user_cache.keep_programs()
     if args.workdir.exists() and not args.workdir.is_dir():
         raise InputError(f"--workdir {args.workdir} is a file; a directory is right")
+    atomic.check_writable(args.workdir)
     there = directory.paths(args.workdir)
     base = args.model or directory.base(args.workdir)
     if not base:

@@ -1,5 +1,8 @@
 """Where things are kept for a user, and where they are not."""
 
+import os
+import stat
+
 import jax
 import pytest
 
@@ -32,3 +35,19 @@ def test_who_has_said_where_is_left_alone(tmp_path):
         assert jax.config.values["jax_compilation_cache_dir"] == str(tmp_path)
     finally:
         jax.config.update("jax_compilation_cache_dir", None)
+
+
+def test_what_is_kept_is_for_its_user_alone(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    before = os.umask(0)
+    try:
+        assert stat.S_IMODE(user_cache.home().stat().st_mode) == 0o700
+    finally:
+        os.umask(before)
+
+
+def test_without_a_place_nothing_is_kept(directories, monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    keep_programs()
+    assert directories == {}

@@ -84,6 +84,7 @@ def _check(config: ConfigDict, output: Path, facts: int) -> None:
         raise InputError("background.text and background.questions are both ''; one must be a file")
     if output.exists() and not output.is_dir():
         raise InputError(f"--output {output} is a file; a directory is right")
+    atomic.check_writable(output)
     check_frames(config.facts.frames)
 
 

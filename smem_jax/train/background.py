@@ -236,8 +236,15 @@ def kept(path: Path, fingerprint: str, memory: str, make: Callable[[], Backgroun
     if path.is_file():
         with contextlib.suppress(InputError):
             return load(path, fingerprint, memory)
-    save(make(), path)
-    return load(path, fingerprint, memory)
+    found = make()
+    keep(found, path)
+    return found
+
+
+def keep(background: Background, path: Path) -> None:
+    """Puts it into a cache; one that cannot be written to will not have it."""
+    with contextlib.suppress(OSError):
+        save(background, path)
 
 
 def _check(found: Background) -> None:

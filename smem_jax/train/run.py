@@ -145,6 +145,7 @@ def background(config: ConfigDict, output: Path) -> dict[str, Any]:
     retrofitted.check(config)
     if output.is_dir() or output.suffix != ".safetensors":
         raise InputError(f"--output {output} must be the name of a .safetensors file")
+    atomic.check_writable(output.parent)
     base = pretrained.load(config.model)
     documents = _documents(config, base.tokenizer)
     model = retrofitted.build(base, config)

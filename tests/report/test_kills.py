@@ -60,6 +60,7 @@ def test_killed_25_times_each_file_is_the_old_one_or_the_new(name, inputs, tmp_p
             if status == -signal.SIGKILL:
                 kills += 1
             else:
+                assert status == 0
                 whole = seconds  # what takes long depends on what else the machine does
             found = _files(folder)
             partial = [path for path in found if path.endswith(".partial")]

@@ -26,13 +26,15 @@ def test_killed_25_times_the_next_restore_has_every_bit(is_damaged, tmp_path):
     chance = random.Random(0)
     kills, ends = 0, []
     with forks.Forks("killed_restore.restore") as work:
-        _, whole = work.run(shutil.copytree(saved, tmp_path / "whole"))
+        status, whole = work.run(shutil.copytree(saved, tmp_path / "whole"))
+        assert status == 0
         while kills < 25:
             directory = shutil.copytree(saved, tmp_path / str(len(ends)))
             status, seconds = work.run(directory, longest=whole * chance.uniform(0.3, 1.1))
             if status == -signal.SIGKILL:
                 kills += 1
             else:
+                assert status == 0
                 whole = seconds  # what takes long depends on what else the machine does
             ends.append(_names(directory))
             assert ends[-1] in (["1", "2", "3"], ["1", "2", "damaged-3"])

@@ -24,7 +24,8 @@ _RESULTS = _ROOT / "benchmarks" / "results" / "fuzz.json"
 _LONGEST = 32768  # bytes of a file
 _HANGS = 60  # seconds after which a reader that does not come back is stopped
 # A file is written for each try: a disk would take most of the time.
-_IN_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+_MEMORY = "/dev/shm"  # noqa: S108  # in which the directory that is made is private
+_IN_MEMORY = _MEMORY if os.access(_MEMORY, os.W_OK) else None
 
 
 def main() -> int:

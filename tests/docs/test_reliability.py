@@ -39,7 +39,7 @@ def test_there_are_rows():
 
 
 def test_the_fuzzer_tried_what_is_said_and_found_nothing():
-    """`tests/fuzz/coverage_guided.py` takes half an hour; its results are kept."""
+    """`tests/fuzz/coverage_guided.py` takes an hour; its results are kept."""
     results = json.loads((_ROOT / "benchmarks" / "results" / "fuzz.json").read_text())
     assert {name for name, found in results.items() if not found["problems"]} == set(
         fuzz_targets.NAMES

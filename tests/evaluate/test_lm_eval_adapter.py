@@ -57,6 +57,7 @@ def own_cache_and_tasks(tmp_path, monkeypatch):
     own = functools.partial(TaskManager, include_defaults=False)
     monkeypatch.setattr("lm_eval.tasks.TaskManager", own)
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.setattr("datasets.config.HF_UPDATE_DOWNLOAD_COUNTS", False)  # which asks a server
     monkeypatch.setattr(sys, "argv", sys.argv)  # which the command replaces
 
 

@@ -1,7 +1,8 @@
-"""Files that are written as a whole or not at all, whoever is killed meanwhile."""
+"""Files and directories that are written as a whole or not at all, whoever is killed meanwhile."""
 
 import errno
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,8 +29,7 @@ def replaced(path: Path, *, is_new: bool = False) -> Iterator[Path]:
     'new'
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Two writers at once may not share it.
-    partial = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.partial")
+    partial = _partial(path)
     try:
         yield partial
         if is_new:
@@ -38,6 +38,28 @@ def replaced(path: Path, *, is_new: bool = False) -> Iterator[Path]:
             os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_directory(path: Path) -> Iterator[Path]:
+    """A directory beside `path`, which is missing, to fill, and which then gets its name.
+
+    After an exception there is nothing new.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with new_directory(Path(folder, "pages")) as partial:
+    ...         written = (partial / "page.txt").write_text("new")
+    ...     Path(folder, "pages", "page.txt").read_text()
+    'new'
+    """
+    partial = _partial(path)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -56,6 +78,11 @@ def check_writable(directory: Path) -> None:
     if not os.access(there, os.W_OK):
         which = "" if there == whole else f"{directory} cannot be made: "
         raise InputError(f"{which}{there} cannot be written to")
+
+
+def _partial(path: Path) -> Path:
+    """Where to write what `path` is to be: two writers at once may not share it."""
+    return path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.partial")
 
 
 def _put_new(partial: Path, path: Path) -> None:

@@ -1,9 +1,10 @@
 """A taught model as a directory that stands alone: a Hugging Face checkpoint and its memory."""
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from smem_jax import __version__
+from smem_jax import __version__, atomic
 from smem_jax import patch as patches
 from smem_jax.errors import InputError, plain
 from smem_jax.models import peft, pretrained
@@ -51,6 +52,8 @@ def write(
 ) -> None:
     """Writes the base model of patches, with all of them, to a new directory.
 
+    One that is made here is there as a whole or not at all; one that was there, empty, is filled.
+
     Args:
       model: where the base model is; '' for the place that the first patch, or else the adapter,
         names.
@@ -73,13 +76,15 @@ def write(
     if adapter is not None:
         adapted = Transformer.from_tensors(base.config, base.tensors)
         peft.load(adapted, adapter)
-    output.mkdir(parents=True, exist_ok=True)
-    for patch in given:
-        patches.save(patch, directory.place(output, patch.about.name))
-    if adapter is not None:
-        peft.save(adapted, output / peft.DIRECTORY, model or named)
-    (output / "README.md").write_text(_card(given, named, adapter, patches.name_for(output)))
-    export.write(base, output)
+    made = contextlib.nullcontext(output) if output.exists() else atomic.new_directory(output)
+    with made as partial:
+        for patch in given:
+            patches.save(patch, directory.place(partial, patch.about.name))
+        if adapter is not None:
+            peft.save(adapted, partial / peft.DIRECTORY, model or named)
+        card = _card(given, named, adapter, patches.name_for(output))
+        (partial / "README.md").write_text(card)
+        export.write(base, partial)
 
 
 def adapter_of(workdir: Path) -> Path | None:

@@ -1,5 +1,6 @@
 """A taught model as a directory of its own, and back."""
 
+import errno
 import json
 
 import jax
@@ -71,6 +72,29 @@ def test_an_exported_directory_has_the_logits_of_the_patched_model(two_patches, 
     patches.save(patches.restored(patches.load(two_patches[0]), layout=False), bare)
     assert cli.main(["export", "--patch", str(bare), "--output", str(tmp_path / "bare")]) == 2
     assert not (tmp_path / "bare").exists()
+
+
+def test_an_export_that_ends_early_leaves_nothing_and_can_be_made_anew(
+    two_patches, tmp_path, capsys, monkeypatch
+):
+    out = tmp_path / "folder" / "exported"
+    command = ["export", "--patch", str(two_patches[0]), "--output", str(out)]
+    with monkeypatch.context() as patched:
+        patched.setattr(export.atomic, "write_text", _is_full)  # the last of what is written
+        assert cli.main(command) == 2
+    assert "No space left" in capsys.readouterr().err
+    assert list(out.parent.iterdir()) == []
+    assert cli.main(command) == 0
+    restore(out)  # which reads all of it
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert cli.main([*command[:-1], str(empty)]) == 0
+    assert {file.name for file in empty.iterdir()} == {file.name for file in out.iterdir()}
+
+
+def _is_full(path, text):
+    assert path.parent.joinpath("model.safetensors").is_file()
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_the_adapter_of_a_run_goes_with_its_base_model(tmp_path, capsys):

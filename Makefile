@@ -52,8 +52,11 @@ results: $(VENV)/.package ## Writes docs/RESULTS.md from benchmarks/results/stre
 docs: $(VENV)/.package ## Writes docs/configuration.md from the settings
 	$(BIN)/python docs/make_configuration.py
 
+# Without most of its optimisations XLA compiles much sooner, which is what most tests wait for. The
+# slow ones have them all. What a module shares is made once where one worker has all of its tests.
+test: export JAX_DISABLE_MOST_OPTIMIZATIONS ?= 1
 test: $(VENV)/.dev $(VENV)/.model ## Runs the tests, the slow ones left out
-	$(BIN)/pytest -n $(WORKERS) $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 test-slow: $(VENV)/.dev $(VENV)/.model ## Runs the slow tests
 	$(BIN)/pytest -m "slow and not tpu" -n $(WORKERS) $(ARGS) || [ $$? -eq 5 ]  # 5: none is slow

@@ -1,7 +1,8 @@
 """Which implementation runs which operation, chosen by the platform or by name.
 
 A backend is a module with some of the operations of `base` and, unless it runs anything, a function
-`unsupported(values_shape, dtype, tokens, reads)` that says in a phrase why it cannot run those.
+`unsupported(values_shape, dtype, tokens, reads)` that says in a phrase why it cannot run those for
+values [num_slots, value_dim] of a dtype and indices [tokens, reads], and returns None where it can.
 What a chosen backend cannot run, the next one of the platform does, and the reason is logged.
 """
 

@@ -38,14 +38,7 @@ MAX_VALUE_DIM = 8192
 
 
 def unsupported(values_shape: tuple[int, int], dtype: Any, tokens: int, reads: int) -> str | None:
-    """Why the kernels of this module cannot read such a table, as a phrase; None if they can.
-
-    Args:
-      values_shape: (num_slots, value_dim).
-      dtype: of the values.
-      tokens: rows of the indices.
-      reads: their columns.
-    """
+    """Why these kernels cannot read such a table, as a phrase, or None (see `backends`)."""
     if values_shape[1] > MAX_VALUE_DIM:
         return f"value_dim={values_shape[1]} exceeds {MAX_VALUE_DIM}"
     if reads > BLOCK_READS // GROUP:
@@ -72,34 +65,14 @@ def unsupported_tiling(
 def weighted_sum(
     values: jax.Array, indices: jax.Array, weights: jax.Array, interpret: Any = False
 ) -> jax.Array:
-    """sum_k weights[t, k] * values[indices[t, k]], summed in float32.
-
-    Args:
-      values: float32 or bfloat16 [num_slots, value_dim], with `unsupported` None.
-      indices: int32 [tokens, reads] in [0, num_slots).
-      weights: float32 [tokens, reads].
-      interpret: as for `pallas_call`.
-
-    Returns:
-      float32 [tokens, value_dim].
-    """
+    """As in `base`, for tables with `unsupported` None; `interpret` is for `pallas_call`."""
     return _call(_weighted_sum_of_group, values, indices, weights, values.shape[1], interpret)
 
 
 def weights_gradient(
     values: jax.Array, indices: jax.Array, cotangent: jax.Array, interpret: Any = False
 ) -> jax.Array:
-    """The dot product of cotangent[t] and values[indices[t, k]], summed in float32.
-
-    Args:
-      values: float32 or bfloat16 [num_slots, value_dim], with `unsupported` None.
-      indices: int32 [tokens, reads] in [0, num_slots).
-      cotangent: float32 [tokens, value_dim].
-      interpret: as for `pallas_call`.
-
-    Returns:
-      float32 [tokens, reads].
-    """
+    """As in `base`; for the rest as `weighted_sum`."""
     return _call(_dots_of_group, values, indices, cotangent, indices.shape[1], interpret)
 
 

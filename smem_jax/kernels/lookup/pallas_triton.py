@@ -35,14 +35,7 @@ WARP = 32
 
 
 def unsupported(values_shape: tuple[int, int], dtype: Any, tokens: int, reads: int) -> str | None:
-    """Why the kernels of this module cannot read such a table, as a phrase; None if they can.
-
-    Args:
-      values_shape: (num_slots, value_dim).
-      dtype: of the values.
-      tokens: rows of the indices.
-      reads: their columns.
-    """
+    """Why these kernels cannot read such a table, as a phrase, or None (see `backends`)."""
     if dtype not in (jnp.float32, jnp.bfloat16):
         return f"values are {jnp.dtype(dtype)}, not float32 or bfloat16"
     if not tokens or not reads or not values_shape[1]:
@@ -55,17 +48,7 @@ def unsupported(values_shape: tuple[int, int], dtype: Any, tokens: int, reads: i
 def weighted_sum(
     values: jax.Array, indices: jax.Array, weights: jax.Array, interpret: bool = False
 ) -> jax.Array:
-    """sum_k weights[t, k] * values[indices[t, k]], summed in float32.
-
-    Args:
-      values: float32 or bfloat16 [num_slots, value_dim].
-      indices: int32 [tokens, reads] in [0, num_slots).
-      weights: float32 [tokens, reads].
-      interpret: as for `pallas_call`.
-
-    Returns:
-      float32 [tokens, value_dim].
-    """
+    """As in `base`, for tables with `unsupported` None; `interpret` is for `pallas_call`."""
     tokens, value_dim = indices.shape[0], values.shape[1]
     block, warps = _block_and_warps(value_dim, values.dtype)
     return _call(
@@ -80,17 +63,7 @@ def weighted_sum(
 def weights_gradient(
     values: jax.Array, indices: jax.Array, cotangent: jax.Array, interpret: bool = False
 ) -> jax.Array:
-    """The dot product of cotangent[t] and values[indices[t, k]], summed in float32.
-
-    Args:
-      values: float32 or bfloat16 [num_slots, value_dim].
-      indices: int32 [tokens, reads] in [0, num_slots).
-      cotangent: float32 [tokens, value_dim].
-      interpret: as for `pallas_call`.
-
-    Returns:
-      float32 [tokens, reads].
-    """
+    """As in `base`; for the rest as `weighted_sum`."""
     block, warps = _block_and_warps(values.shape[1], values.dtype)
     return _call(
         functools.partial(_dots_of_token, block=block),
@@ -108,19 +81,9 @@ def rows_gradient(
     num_rows: int,
     interpret: bool = False,
 ) -> jax.Array:
-    """Row r is the sum of weights[t, k] * cotangent[t] over the reads with places[t, k] == r.
+    """As in `base`; for the rest as `weighted_sum`.
 
     The reads of a row are added in the order (t, k), so that the bits are always the same.
-
-    Args:
-      places: int32 [tokens, reads] in [0, num_rows]; num_rows for a read that counts for nothing.
-      weights: float32 [tokens, reads].
-      cotangent: float32 [tokens, value_dim].
-      num_rows: of the result.
-      interpret: as for `pallas_call`.
-
-    Returns:
-      float32 [num_rows, value_dim], zero where a row has no read.
     """
     reads, value_dim = places.shape[1], cotangent.shape[1]
     numbers = jnp.arange(places.size, dtype=jnp.int32)

@@ -22,13 +22,7 @@ _SHARES_AT_A_TIME = 1024
 
 
 def weighted_sum(values: jax.Array, indices: jax.Array, weights: jax.Array) -> jax.Array:
-    """sum_k weights[t, k] * values[indices[t, k]], float32 [tokens, value_dim].
-
-    Args:
-      values: [num_slots, value_dim], any floating dtype or `smem_jax.bits`.
-      indices: int32 [tokens, reads].
-      weights: float32 [tokens, reads].
-    """
+    """As in `base`."""
     reads, value_dim = indices.shape[1], values.shape[1]
 
     def add(start: jax.Array | int, count: int, total: jax.Array) -> jax.Array:
@@ -49,13 +43,7 @@ def weighted_sum(values: jax.Array, indices: jax.Array, weights: jax.Array) -> j
 
 
 def weights_gradient(values: jax.Array, indices: jax.Array, cotangent: jax.Array) -> jax.Array:
-    """The dot product of cotangent[t] and values[indices[t, k]], float32 [tokens, reads].
-
-    Args:
-      values: [num_slots, value_dim], any floating dtype or `smem_jax.bits`.
-      indices: int32 [tokens, reads].
-      cotangent: float32 [tokens, value_dim].
-    """
+    """As in `base`."""
     value_dim = values.shape[1]
     in_groups = value_dim - value_dim % _COLUMNS
     in_lanes = value_dim - value_dim % _LANES
@@ -90,19 +78,10 @@ def weights_gradient(values: jax.Array, indices: jax.Array, cotangent: jax.Array
 def rows_gradient(
     places: jax.Array, weights: jax.Array, cotangent: jax.Array, num_rows: int
 ) -> jax.Array:
-    """Row r is the sum of weights[t, k] * cotangent[t] over the reads with places[t, k] == r.
+    """As in `base`.
 
     The work is that of the reads that have a row, however many others there are. Shares of a row
     are added in the order of the reads: the same bits each time, on every backend.
-
-    Args:
-      places: int32 [tokens, reads], in [0, num_rows), or num_rows for a read that counts for none.
-      weights: float32 [tokens, reads].
-      cotangent: float32 [tokens, value_dim].
-      num_rows: how many rows there are.
-
-    Returns:
-      float32 [num_rows, value_dim].
     """
     reads = places.shape[1]
     places, weights = places.ravel(), weights.ravel()

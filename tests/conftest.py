@@ -2,9 +2,8 @@
 
 import sys
 
+import jax
 import pytest
-
-from smem_jax import user_cache
 
 # Of the events in which a program asks for a host, which argument says so.
 _ASKS = {
@@ -31,7 +30,8 @@ def pytest_configure() -> None:
     sys.addaudithook(_stay_here)
 
 
-@pytest.fixture(autouse=True)
-def programs_are_not_kept(monkeypatch):
-    """No test changes where JAX keeps its programs for those after it, or a user's cache."""
-    monkeypatch.setattr(user_cache, "keep_programs", lambda: None)
+@pytest.fixture(scope="session", autouse=True)
+def programs_are_compiled_once(tmp_path_factory):
+    """Many tests run a program that another one has compiled; none is kept for a user."""
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("programs")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)

@@ -34,7 +34,7 @@ def _both(array, indices, frequency, mask, top_t, mode, limit):
     share=st.sampled_from([0.0, 0.5, 1.0]),
     limit=st.sampled_from([0, 3, _NUM_DOCUMENTS]),
 )
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=50)
 def test_the_slots_are_those_of_sorting(seed, top_t, mode, share, limit):
     rng = np.random.default_rng(seed)
     top_t = _NUM_SLOTS if mode == "read" else top_t

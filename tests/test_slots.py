@@ -47,7 +47,7 @@ def _batches(draw):
 
 
 @given(batch=_batches(), mode=st.sampled_from(get_args(slots.Mode)))
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=40)
 def test_selection_is_that_of_numpy_and_sparse_equals_dense(batch, mode):
     indices, mask, frequency, num_documents, top_t = batch
     num_slots = len(frequency)

@@ -7,7 +7,15 @@ import jax
 import pytest
 
 from smem_jax import user_cache
-from smem_jax.user_cache import keep_programs  # before a fixture takes it away
+from smem_jax.user_cache import keep_programs
+
+
+@pytest.fixture(autouse=True)
+def nobody_has_said_where():
+    before = jax.config.values["jax_compilation_cache_dir"]
+    jax.config.update("jax_compilation_cache_dir", None)
+    yield
+    jax.config.update("jax_compilation_cache_dir", before)
 
 
 @pytest.fixture
@@ -30,11 +38,8 @@ def test_programs_are_kept_for_each_kind_of_processor(directories, tmp_path, mon
 
 def test_who_has_said_where_is_left_alone(tmp_path):
     jax.config.update("jax_compilation_cache_dir", str(tmp_path))
-    try:
-        keep_programs()
-        assert jax.config.values["jax_compilation_cache_dir"] == str(tmp_path)
-    finally:
-        jax.config.update("jax_compilation_cache_dir", None)
+    keep_programs()
+    assert jax.config.values["jax_compilation_cache_dir"] == str(tmp_path)
 
 
 def test_what_is_kept_is_for_its_user_alone(monkeypatch, tmp_path):

@@ -26,7 +26,7 @@ def lowered(function, *shapes_and_dtypes):
     return jax.jit(function).trace(*arguments).lower(lowering_platforms=("cuda",)).as_text()
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(lookup_cases.cases(SIZES))
 def test_both_operations_agree_with_numpy_without_a_race(case):
     values, indices, weights, cotangent = lookup_cases.arrays(*case)

@@ -52,7 +52,7 @@ def _masked(updates, frequency, counts, *, top_t, mode):
     as_reads=st.booleans(),
     mode=st.sampled_from(_MODES),
 )
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=40)
 def test_only_read_rows_are_kept_and_those_that_numpy_chooses(seed, top_t, as_reads, mode):
     rng = np.random.default_rng(seed)
     reads = rng.integers(0, rng.choice([2, 12, _NUM_SLOTS]), (4, 5))

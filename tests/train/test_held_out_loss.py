@@ -7,7 +7,6 @@ import job_configs
 import numpy as np
 import pytest
 from flax import nnx
-from jax.experimental.compilation_cache import compilation_cache
 
 from smem_jax.data.byte_tokenizer import ByteTokenizer
 from smem_jax.errors import InputError
@@ -17,20 +16,6 @@ from smem_jax.train.held_out_loss import HeldOutLoss, packed
 from smem_jax.train.program import Program
 
 TEXTS = ["a line that no one trains on", "another one, longer than a row of 32 bytes can hold", "x"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled_once(tmp_path_factory):
-    """Each job compiles its own program anew, the same one nearly every time."""
-    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
-    before = [getattr(jax.config, name) for name in names]
-    for name, value in zip(names, (str(tmp_path_factory.mktemp("cache")), 0), strict=True):
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
-    yield
-    for name, value in zip(names, before, strict=True):
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
 
 
 @pytest.fixture(scope="module")

@@ -8,24 +8,9 @@ import jax
 import job_configs
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
 from smem_jax.errors import InputError
 from smem_jax.train import files, job, job_model, subject
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled_once(tmp_path_factory):
-    """Each job compiles its own program anew, the same one nearly every time."""
-    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
-    before = [getattr(jax.config, name) for name in names]
-    for name, value in zip(names, (str(tmp_path_factory.mktemp("cache")), 0), strict=True):
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
-    yield
-    for name, value in zip(names, before, strict=True):
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
 
 
 @pytest.fixture(scope="module")

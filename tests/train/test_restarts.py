@@ -44,6 +44,7 @@ def test_both_processes_end_with_the_same_state_and_their_own_shards(left_alone)
     assert second["read"] == {"shard-1": 40, "shard-3": 40}
 
 
+@pytest.mark.slow
 def test_killed_twice_it_ends_bit_for_bit_like_one_left_alone(left_alone, tmp_path):
     saves_into = tmp_path / "checkpoints"
     command = _toy(tmp_path, *_STEPS)

@@ -108,6 +108,7 @@ def _named(tree):
     return [_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
 
 
+@pytest.mark.slow
 def test_a_stream_and_a_job_that_diverge_end_and_name_the_step(tmp_path, capsys):
     config = tiny_stream.config(tmp_path)
     config.learner.update({"method": "full", "learning_rate": 1e38, "max_skipped": 2})

@@ -13,6 +13,8 @@ from ml_collections import ConfigDict
 
 from smem_jax.errors import InputError
 
+_LONGEST_NAME = 100  # of a longer one, the nearest is not worth its time
+
 
 def load(path: str | Path, overrides: Sequence[str], defaults: ConfigDict) -> ConfigDict:
     """The configuration of a file, with `section.field=value` overrides from the command line.
@@ -25,13 +27,14 @@ def load(path: str | Path, overrides: Sequence[str], defaults: ConfigDict) -> Co
     for a tuple.
     """
     config = defaults.copy_and_resolve_references()
+    known = _flatten(config)
     for name, value in _flatten(_run(Path(path))).items():
-        _set(config, name, value, str(path))
+        _set(config, known, name, value, str(path))
     for override in overrides:
         name, equals, text = override.partition("=")
         if not equals:
             raise InputError(f"override {override!r} must have the form section.field=value")
-        _set(config, name, _value(text), f"override {override!r}", text)
+        _set(config, known, name, _value(text), f"override {override!r}", text)
     return config.lock()
 
 
@@ -44,13 +47,15 @@ def from_json(text: str, defaults: ConfigDict) -> ConfigDict:
     """What `to_json` wrote, merged onto the defaults; InputError where it does not fit them."""
     try:
         found = json.loads(text)
+        fields = _flatten(found) if isinstance(found, dict) else None
     except (ValueError, RecursionError) as error:
         raise InputError(f"the configuration is not JSON ({error})") from error
-    if not isinstance(found, dict):
+    if fields is None:
         raise InputError(f"the configuration must be a JSON object, not {type(found).__name__}")
     config = defaults.copy_and_resolve_references()
-    for name, value in _flatten(found).items():
-        _set(config, name, value, "configuration")
+    known = _flatten(config)
+    for name, value in fields.items():
+        _set(config, known, name, value, "configuration")
     return config.lock()
 
 
@@ -91,12 +96,19 @@ def _flatten(config: Mapping[str, Any] | ConfigDict, prefix: str = "") -> dict[s
     return flat
 
 
-def _set(config: ConfigDict, name: str, value: Any, where: str, text: str | None = None) -> None:
+def _set(
+    config: ConfigDict,
+    known: dict[str, Any],
+    name: str,
+    value: Any,
+    where: str,
+    text: str | None = None,
+) -> None:
     """Sets one field by its dotted name, if it is known and the value is of its type.
 
-    `text` is what the value was written as, which is taken where the field holds text.
+    `known` are the values of all fields by these names, and kept so; `text` is what the value was
+    written as, which is taken where the field holds text.
     """
-    known = _flatten(config)
     if name not in known:
         raise InputError(f"{where}: {_unknown(name, known)}")
     default = known[name]
@@ -113,7 +125,7 @@ def _set(config: ConfigDict, name: str, value: Any, where: str, text: str | None
     section = config
     for part in sections:
         section = section[part]
-    section[field] = value
+    section[field] = known[name] = value
 
 
 def _unknown(name: str, known: Mapping[str, Any]) -> str:
@@ -124,7 +136,7 @@ def _unknown(name: str, known: Mapping[str, Any]) -> str:
 
     def likeness(other: str) -> float:
         return max(
-            difflib.SequenceMatcher(None, name, candidate).ratio()
+            difflib.SequenceMatcher(None, name[:_LONGEST_NAME], candidate).ratio()
             for candidate in (other, other.rpartition(".")[2])
         )
 

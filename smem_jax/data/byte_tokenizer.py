@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
+from smem_jax import json_file
 from smem_jax.errors import InputError
-from smem_jax.models.pretrained import Tokenizer, gguf_file, huggingface, loader, tokenizer
+from smem_jax.models.pretrained import Tokenizer, gguf_file, loader, tokenizer
 
 NAME = "bytes"
 
@@ -51,5 +52,5 @@ def open_tokenizer(name: str) -> Tokenizer | ByteTokenizer:
     except InputError as error:
         raise InputError(f"tokenizer {error}, or {NAME!r} for plain bytes") from error
     if path.is_dir():
-        return tokenizer.from_directory(path, huggingface.read_json(path / "config.json"))
+        return tokenizer.from_directory(path, json_file.read(path / "config.json"))
     return tokenizer.from_gguf(gguf_file.read(path))

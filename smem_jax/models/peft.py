@@ -13,12 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from smem_jax import atomic
+from smem_jax import atomic, json_file
 from smem_jax.errors import InputError
 from smem_jax.models import lora
 from smem_jax.models.pretrained import safetensors_file
 from smem_jax.models.pretrained.checks import check_tensors
-from smem_jax.models.pretrained.huggingface import number, read_json
+from smem_jax.models.pretrained.huggingface import number
 from smem_jax.models.tensor_names import tensor_name
 from smem_jax.models.transformer import Transformer
 
@@ -108,7 +108,7 @@ def load(model: Transformer, directory: Path) -> None:
 def base_of(directory: Path) -> str:
     """Where an adapter says that its base model is; InputError where it does not."""
     path = directory / _CONFIG
-    base = read_json(path).get("base_model_name_or_path")
+    base = json_file.read(path).get("base_model_name_or_path")
     if not base:
         raise InputError(f"{path}: base_model_name_or_path={base!r} names no model; give --model")
     return str(base)
@@ -116,7 +116,7 @@ def base_of(directory: Path) -> str:
 
 def _read_config(path: Path) -> tuple[int, float]:
     """Rank and alpha; InputError for what is not supported."""
-    fields = read_json(path)
+    fields = json_file.read(path)
     if fields.get("peft_type") != "LORA":
         raise InputError(f"{path}: peft_type={fields.get('peft_type')!r} must be 'LORA'")
     for name in _NOT_SUPPORTED:

@@ -43,10 +43,15 @@ def record(
 
 def read(path: Path) -> dict[str, Any]:
     """The content of a record; OSError, ValueError, KeyError or TypeError where it is damaged."""
-    stored = json.loads(path.read_bytes())
-    if _digest(stored["content"]) != stored["sha256"]:
+    try:
+        stored = json.loads(path.read_bytes())
+        content = stored["content"]
+        is_right = _digest(content) == stored["sha256"] and isinstance(content, dict)
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
+    if not is_right:
         raise ValueError("not what was saved")
-    return stored["content"]
+    return content
 
 
 def check_same_run(

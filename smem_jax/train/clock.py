@@ -1,10 +1,11 @@
 """Seconds since a moment, in all and by part."""
 
-import json
 import time
 from contextlib import contextmanager
 from pathlib import Path
 
+from smem_jax import json_file
+from smem_jax.errors import InputError
 from smem_jax.train.files import write_json
 
 
@@ -31,9 +32,12 @@ class Clock:
         write_json(path, {"total": self.total(), "parts": self.parts})
 
     def go_on(self, path: Path) -> None:
-        """Adds the seconds that were saved, where there are any."""
+        """Adds the seconds that were saved, where there are any; InputError for damaged ones."""
         if path.is_file():
-            earlier = json.loads(path.read_text())
-            self._start -= earlier["total"]
-            for part, seconds in earlier["parts"].items():
-                self.parts[part] = self.parts.get(part, 0.0) + seconds
+            earlier = json_file.read(path)
+            try:
+                self._start -= float(earlier["total"])
+                for part, seconds in earlier["parts"].items():
+                    self.parts[part] = self.parts.get(part, 0.0) + float(seconds)
+            except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError) as error:
+                raise InputError(f"{path}: not the times of a run ({error!r})") from error

@@ -1,12 +1,11 @@
 """The work directory of `smem train`: whose it is, and what run its checkpoints are of."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from smem_jax import atomic
+from smem_jax import atomic, json_file
 from smem_jax import config as config_module
 from smem_jax.errors import InputError
 from smem_jax.job_settings import job_defaults
@@ -56,7 +55,7 @@ def check(workdir: Path, config: ConfigDict, overwrite: bool) -> dict[str, Any] 
             f"--workdir {workdir} holds a finished job of another configuration; --overwrite "
             "starts anew"
         )
-    return json.loads((workdir / _SUMMARY).read_text())
+    return json_file.read(workdir / _SUMMARY)
 
 
 def write_config(workdir: Path, config: ConfigDict) -> None:

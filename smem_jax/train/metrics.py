@@ -38,12 +38,12 @@ class MetricsWriter:
 
 
 def _lines(path: Path) -> list[str]:
-    return path.read_text().splitlines() if path.exists() else []
+    return path.read_text(errors="replace").splitlines() if path.exists() else []
 
 
 def _step(line: str) -> float:
-    """The step of a line; infinity for one that was cut short."""
+    """The step of a line; infinity for one that was cut short or is damaged."""
     try:
-        return json.loads(line)["step"]
-    except (json.JSONDecodeError, KeyError, TypeError):
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return float("inf")

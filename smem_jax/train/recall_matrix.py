@@ -15,7 +15,7 @@ from smem_jax.data.lessons import Lesson
 from smem_jax.evaluate.recall import Prompts
 from smem_jax.models.pretrained import Tokenizer
 from smem_jax.models.transformer import Transformer
-from smem_jax.train.files import write_npz
+from smem_jax.train.files import read_npz, write_npz
 
 _KINDS = ("reworded", "trained")
 
@@ -101,12 +101,12 @@ class RecallMatrix:
 
     def restore(self, path: Path, num_learned: int) -> None:
         """Takes up what `save` wrote after `num_learned` lessons; later entries are dropped."""
-        with np.load(path) as arrays:
-            kept = arrays["after"] <= num_learned
-            self.after = arrays["after"][kept].tolist()
-            for kind in _KINDS:
-                self.rows[kind] = list(arrays[kind][kept])
-                self.learned[kind][:num_learned] = arrays[f"learned_{kind}"][:num_learned]
+        arrays = read_npz(path)
+        kept = arrays["after"] <= num_learned
+        self.after = arrays["after"][kept].tolist()
+        for kind in _KINDS:
+            self.rows[kind] = list(arrays[kind][kept])
+            self.learned[kind][:num_learned] = arrays[f"learned_{kind}"][:num_learned]
 
     def _ask(self, lessons: Sequence[Lesson]) -> Prompts:
         probes = [probe for lesson in lessons for probe in lesson.probes]

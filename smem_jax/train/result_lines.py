@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from smem_jax.errors import InputError
+from smem_jax.train import files
 
 # Kept item by item, for intervals over several seeds and between methods.
 _ITEMS = (
@@ -98,12 +99,12 @@ def items(workdir: Path) -> dict[str, dict[str, Any]]:
     paths = (workdir / "before.npz", workdir / "after.npz")
     if not all(path.is_file() for path in paths):
         return {}
-    with np.load(paths[0]) as before, np.load(paths[1]) as after:
-        return {
-            name: {"before": pack(before[name]), "after": pack(after[name])}
-            for name in _ITEMS
-            if name in before and name in after
-        }
+    before, after = map(files.read_npz, paths)
+    return {
+        name: {"before": pack(before[name]), "after": pack(after[name])}
+        for name in _ITEMS
+        if name in before and name in after
+    }
 
 
 def pack(items: np.ndarray) -> str | list[float]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from smem_jax import atomic
+from smem_jax import atomic, json_file
 from smem_jax import config as config_module
 from smem_jax import patch as patches
 from smem_jax.data.facts import Fact, read_facts
@@ -240,7 +240,10 @@ def _before(config, model, tokenizer, data: _Data, workdir: Path) -> Measured:
     """The measurements of the untaught model; a resumed run reads them from its first start."""
     path = workdir / "before.json"
     if path.is_file():
-        return Measured(**json.loads(path.read_text()))
+        try:
+            return Measured(**json_file.read(path))
+        except TypeError as error:
+            raise InputError(f"{path}: not what was measured ({error}); remove it") from error
     found = _measure(config, model, tokenizer, data)
     files.write_json(path, found._asdict())
     return found

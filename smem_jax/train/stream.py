@@ -18,8 +18,9 @@ import numpy as np
 import tqdm
 from ml_collections import ConfigDict
 
-from smem_jax import atomic
+from smem_jax import atomic, json_file
 from smem_jax import config as config_module
+from smem_jax.data.jsonl import iter_objects
 from smem_jax.errors import InputError
 from smem_jax.evaluate import bootstrap
 from smem_jax.evaluate.held_out import Suite, figures, summarise
@@ -98,7 +99,7 @@ def _run(config: ConfigDict, workdir: Path, inputs: Inputs, clock: Clock) -> dic
             **{f"{kind}_before": share for kind, share in recall_before.items()},
         },
         "matrix": recall.compact(),
-        "curve": files.read_lines(workdir / _CURVE),
+        "curve": [line for _, line in iter_objects(workdir / _CURVE)],
         "base_model": config.model,
         "fingerprint": inputs.fingerprint,
         "config": json.loads(config_module.to_json(config)),
@@ -125,7 +126,7 @@ def _finished(workdir: Path, config: ConfigDict, overwrite: bool) -> dict[str, A
             "with it, or --overwrite to start anew"
         )
     summary = workdir / "summary.json"
-    return json.loads(summary.read_text()) if summary.is_file() else None
+    return json_file.read(summary) if summary.is_file() else None
 
 
 def _intervals(recall: RecallMatrix) -> dict[str, float]:

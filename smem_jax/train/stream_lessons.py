@@ -1,6 +1,5 @@
 """The lessons of a stream, from facts or from documents, in the order that the seed gives."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -8,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
+from smem_jax import json_file
 from smem_jax.data import active_reading, fact_lessons
 from smem_jax.data.active_reading.chat import ChatSettings
 from smem_jax.data.factbook import lessons as documents
@@ -121,7 +121,9 @@ def _known(
 ) -> set[str]:
     """The questions that the model answers right; what was asked is kept for the next stream."""
     path = Path(config.cache) / f"answers-{fingerprint}.json"
-    said: dict[str, str] = json.loads(path.read_text()) if path.is_file() else {}
+    said: dict[str, str] = json_file.read(path) if path.is_file() else {}
+    if not all(isinstance(answer, str) for answer in said.values()):
+        raise InputError(f"{path}: answers must be texts; remove the file to have it made anew")
     new = [fact.question for fact in facts if fact.question not in said]
     if new:
         prompts = [fact_lessons.ask(question) for question in new]

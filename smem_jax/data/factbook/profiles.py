@@ -7,12 +7,11 @@ holds one JSON file a country, `REGION/CODE.json`: sections of fields, which hol
 import json
 import re
 import reprlib
-import tarfile
-import zlib
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
+from smem_jax.data.archive import json_files
 from smem_jax.errors import InputError
 
 _NAME_FIELDS = (
@@ -51,8 +50,12 @@ def read_profiles(path: str | Path) -> list[Profile]:
     for where, region, code, content in _files(Path(path)):
         sections = _json(where, content)
         name = _name(where, sections)
-        if name is not None:
+        if name is None:
+            continue
+        try:
             profiles.append(Profile(code, region, name, tuple(_fields(where, sections))))
+        except RecursionError as error:
+            raise InputError(f"{where}: fields stand in fields too often") from error
     if not profiles:
         raise InputError(f"{path}: holds no country profiles REGION/CODE.json")
     return sorted(profiles, key=lambda profile: (profile.region, profile.code))
@@ -60,28 +63,21 @@ def read_profiles(path: str | Path) -> list[Profile]:
 
 def _files(path: Path) -> Iterator[tuple[str, str, str, bytes]]:
     """('archive:file', region, code, content) of each profile."""
-    try:
-        if path.is_dir():
-            for file in sorted(path.glob("**/*.json")):
-                if _is_profile(file.parent.name, file.stem):
-                    yield str(file), file.parent.name, file.stem, file.read_bytes()
-            return
-        with tarfile.open(path, "r:gz") as archive:
-            for member in archive:
-                inside = PurePosixPath(member.name)
-                content = archive.extractfile(member)
-                if content is None or inside.suffix != ".json":
-                    continue
-                if _is_profile(inside.parent.name, inside.stem):
-                    yield f"{path}:{inside}", inside.parent.name, inside.stem, content.read()
-    except (tarfile.TarError, EOFError, zlib.error) as error:
-        raise InputError(f"{path}: no tgz archive, or damaged ({error})") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if not path.is_dir():
+        for name, content in json_files(path):
+            if _is_profile(name):
+                yield f"{path}:{name}", name.parent.name, name.stem, content
+        return
+    for file in sorted(path.glob("**/*.json")):
+        if _is_profile(file):
+            try:
+                yield str(file), file.parent.name, file.stem, file.read_bytes()
+            except OSError as error:
+                raise InputError(f"{file}: cannot be read ({error.strerror})") from error
 
 
-def _is_profile(folder: str, stem: str) -> bool:
-    return folder != "meta" and re.fullmatch("[a-z]{2}", stem) is not None
+def _is_profile(file: PurePath) -> bool:
+    return file.parent.name != "meta" and re.fullmatch("[a-z]{2}", file.stem) is not None
 
 
 def _json(where: str, content: bytes) -> dict[str, Any]:

@@ -2,11 +2,11 @@
 
 import json
 import re
-import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from smem_jax.data.archive import json_files
 from smem_jax.data.documents import answers, field
 from smem_jax.data.jsonl import iter_lines, iter_objects, list_field
 from smem_jax.data.render import question_text
@@ -40,8 +40,10 @@ def _question(question: str, accepted: tuple[str, ...], choices: tuple[str, ...]
 def _questions(path: Path) -> Iterator[Record]:
     for where, record in iter_objects(path):
         # OpenTriviaQA has choices without text in it.
-        given = {"choices": [choice for choice in record.get("choices", []) if choice != ""]}
-        choices = list_field(where, given, "choices")
+        choices = record.get("choices", [])
+        if isinstance(choices, list):
+            choices = [choice for choice in choices if choice != ""]
+        choices = list_field(where, {"choices": choices}, "choices")
         yield _question(field(where, record, "question"), answers(where, record), choices)
 
 
@@ -71,25 +73,15 @@ def _wikitext(path: Path) -> Iterator[Record]:
 
 def _factbook(path: Path) -> Iterator[Record]:
     """A country each: its name, then a line for each field of its profile."""
-    try:
-        with tarfile.open(path) as archive:
-            for member in archive:
-                name = Path(member.name)
-                if len(name.parts) == 3 and name.suffix == ".json":
-                    content = archive.extractfile(member)
-                    profile = json.load(content) if content else None
-                    yield document(_profile(f"{path}/{member.name}", profile))
-    except (tarfile.TarError, EOFError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path}: damaged ({error})") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    for name, content in json_files(path):
+        if len(name.parts) == 3:
+            try:
+                yield document(_profile(json.loads(content)))
+            except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+                raise InputError(f"{path}/{name}: not a profile of sections ({error})") from error
 
 
-def _profile(where: str, profile: Any) -> str:
-    if not isinstance(profile, dict) or not all(isinstance(s, dict) for s in profile.values()):
-        raise InputError(f"{where}: expected a profile of sections, each with fields")
+def _profile(profile: dict[str, Any]) -> str:
     names = profile.get("Government", {}).get("Country name", {})
     short = names.get("conventional short form", {}).get("text")
     lines = [] if not short or short == "none" else [short]

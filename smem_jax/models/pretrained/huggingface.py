@@ -1,12 +1,12 @@
 """Import of a Hugging Face directory: config.json, safetensors, tokenizer.json."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from smem_jax import json_file
 from smem_jax.errors import InputError, plain
 from smem_jax.models.config import ModelConfig, RopeScaling
 from smem_jax.models.pretrained import safetensors_file
@@ -26,24 +26,11 @@ def read(directory: Path) -> tuple[ModelConfig, dict[str, np.ndarray], Tokenizer
     missing or damaged.
     """
     path = directory / "config.json"
-    fields = read_json(path)
+    fields = json_file.read(path)
     _refuse_unsupported(path, fields)
     config = _config(path, fields)
     tensors = _weights(directory, config)
     return config, tensors, from_directory(directory, fields, _chat_template(directory))
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file; InputError when it is missing or is something else."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not valid JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise InputError(f"{path}: expected a JSON object, got a {type(value).__name__}")
-    return value
 
 
 def _chat_template(directory: Path) -> str | None:
@@ -51,7 +38,7 @@ def _chat_template(directory: Path) -> str | None:
     own, path = directory / CHAT_TEMPLATE, directory / "tokenizer_config.json"
     if own.is_file():
         return own.read_text(encoding="utf-8", errors="replace")
-    found = read_json(path).get("chat_template") if path.is_file() else None
+    found = json_file.read(path).get("chat_template") if path.is_file() else None
     if isinstance(found, list):  # several, by name
         of_default = (each for each in found if isinstance(each, dict))
         of_default = (each for each in of_default if each.get("name") == "default")
@@ -159,7 +146,7 @@ def _weight_files(directory: Path) -> list[Path]:
     index = directory / _INDEX
     if not index.exists():
         return [directory / _WEIGHTS]
-    weight_map = read_json(index).get("weight_map")
+    weight_map = json_file.read(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise InputError(f"{index}: field 'weight_map' should be a non-empty object")
     names = sorted(set(map(str, weight_map.values())))

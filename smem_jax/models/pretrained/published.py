@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from smem_jax import json_file
 from smem_jax.errors import InputError
 from smem_jax.memory.config import MemoryConfig
 from smem_jax.memory.layer import MemoryLayer
@@ -67,7 +68,7 @@ def load(directory: Path, names: Mapping[str, str] = NAMES) -> Transformer:
     of a shared value table that differ.
     """
     params, path = directory / "params.json", directory / "model.safetensors"
-    fields = _section(params, huggingface.read_json(params), "model")
+    fields = _section(params, json_file.read(params), "model")
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     tensors = safetensors_file.read(path)

@@ -12,6 +12,7 @@ from smem_jax.errors import InputError
 from smem_jax.train.fingerprints import fingerprints
 
 _FORMAT = 1
+_FIELDS = ("config", "position", "arrays", "fingerprints")
 
 
 def by_name(tree: Any) -> dict[str, Any]:
@@ -46,12 +47,18 @@ def read(path: Path) -> dict[str, Any]:
     try:
         stored = json.loads(path.read_bytes())
         content = stored["content"]
-        is_right = _digest(content) == stored["sha256"] and isinstance(content, dict)
+        is_right = _digest(content) == stored["sha256"] and _is_whole(content)
     except RecursionError as error:
         raise ValueError("nested too deep") from error
     if not is_right:
         raise ValueError("not what was saved")
     return content
+
+
+def _is_whole(content: Any) -> bool:
+    if content["format"] != _FORMAT:
+        return True  # for `check_same_run` to refuse
+    return all(isinstance(content[field], dict) for field in _FIELDS)
 
 
 def check_same_run(

@@ -1,14 +1,17 @@
 """A finished run, read back from its work directory."""
 
 import json
+import reprlib
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from smem_jax.data.jsonl import read_lines, read_objects
 from smem_jax.errors import InputError
+from smem_jax.report.measures import MEASURES
 from smem_jax.report.slot_reads import SlotReads, read_slot_reads
 
-# The figures of `Measured` are not here: each is there only where its data was given.
+# Those of `MEASURES` are not here: each is there only where its data was given.
 _SUMMARY = {
     "num_facts": int,
     "steps": int,
@@ -75,7 +78,20 @@ def _summary(workdir: Path) -> dict[str, Any]:
         accepted = (int, float) if kind is float else kind
         if not isinstance(summary[name], accepted):
             raise InputError(f"{path}: {name}={summary[name]!r} must be of type {kind.__name__}")
+        if kind in (int, float) and not _is_number(summary[name]):
+            raise InputError(f"{path}: {name}={reprlib.repr(summary[name])} is too large")
+    for name in (measure.key for measure in MEASURES if measure.key in summary):
+        change = summary[name]
+        is_change = isinstance(change, dict) and change.keys() == {"before", "after"}
+        if not is_change or not all(map(_is_number, change.values())):
+            raise InputError(
+                f"{path}: {name}={reprlib.repr(change)} must have numbers 'before' and 'after'"
+            )
     return summary
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not abs(value) > sys.float_info.max
 
 
 def _metrics(path: Path) -> list[dict[str, Any]]:

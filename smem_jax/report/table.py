@@ -2,30 +2,13 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
+from smem_jax.report.measures import MEASURES, Measure
 from smem_jax.report.read import read_answers
 
 _EXAMPLES = 3
 _EXAMPLE_WIDTH = 60
-
-
-class _Measure(NamedTuple):
-    key: str
-    label: str
-    unit: Literal["share", "nats", "score"]
-    more_is_better: bool
-
-
-_MEASURES = (
-    _Measure("taught_exact_match", "taught facts, asked in other words", "share", True),
-    _Measure("frame_exact_match", "taught facts, in another frame", "share", True),
-    _Measure("trained_exact_match", "taught facts, as trained on", "share", True),
-    _Measure("taught_answer_nll", "taught answers, NLL per token", "nats", False),
-    _Measure("wikitext_nll", "WikiText-2, NLL per token", "nats", False),
-    _Measure("nq_answer_nll", "NaturalQuestions answers, NLL per token", "nats", False),
-    _Measure("nq_f1", "NaturalQuestions, F1", "score", True),
-)
 
 
 class Row(NamedTuple):
@@ -40,9 +23,7 @@ class Row(NamedTuple):
 
 def rows(summary: Mapping[str, Any]) -> list[Row]:
     """The measurements that the summary has, in the order in which they matter."""
-    return [
-        _row(measure, **summary[measure.key]) for measure in _MEASURES if measure.key in summary
-    ]
+    return [_row(measure, **summary[measure.key]) for measure in MEASURES if measure.key in summary]
 
 
 def table(summary: Mapping[str, Any]) -> str:
@@ -92,7 +73,7 @@ def _one_line(text: str, width: int) -> str:
     return line if len(line) <= width else line[: width - 3] + "..."
 
 
-def _row(measure: _Measure, before: float, after: float) -> Row:
+def _row(measure: Measure, before: float, after: float) -> Row:
     change = after - before
     better = None if change == 0 else (change > 0) == measure.more_is_better
     if measure.unit == "share":

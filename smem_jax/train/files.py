@@ -29,9 +29,10 @@ def write_npz(path: Path, **arrays: Any) -> None:
 def read_npz(path: Path) -> dict[str, np.ndarray]:
     """The arrays, not to be changed, that `write_npz` wrote; InputError where they are damaged."""
     try:
+        size = path.stat().st_size
         with zipfile.ZipFile(path) as archive:
             return {
-                member.filename.removesuffix(".npy"): _array(archive, member)
+                member.filename.removesuffix(".npy"): _array(archive, member, size)
                 for member in archive.infolist()
             }
     except Exception as error:  # Whatever a damaged archive leads to.
@@ -39,10 +40,12 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
         raise InputError(f"{path}: damaged, remove it to have it made anew ({why})") from error
 
 
-def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
+def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, most: int) -> np.ndarray:
     """Unlike numpy's own reader, this makes no array that is larger than what is there."""
     if member.compress_type != zipfile.ZIP_STORED:
         raise ValueError(f"{member.filename} is compressed")
+    if max(member.compress_size, member.file_size) > most:  # zipfile would make room for that
+        raise ValueError(f"{member.filename} is longer than the file")
     content = archive.read(member)
     file = io.BytesIO(content)
     np.lib.format.read_magic(file)

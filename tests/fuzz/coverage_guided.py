@@ -61,7 +61,7 @@ def _in_own_process(name: str, runs: int) -> dict[str, Any]:
         )
         seconds = time.monotonic() - started
         found = json.loads(report.read_text()) if report.is_file() else {"runs": 0, "problems": {}}
-        if child.returncode or found["runs"] < runs:
+        if child.returncode or not found["runs"]:
             last = " ".join(child.stderr.split()[-40:])
             found["problems"][f"ended with status {child.returncode}"] = last
         return {**found, "seconds": round(seconds, 1)}
@@ -78,6 +78,7 @@ def _child(name: str, runs: int, folder: Path, report: Path) -> None:
     files = folder / "files"
     files.mkdir()
     target = fuzz_targets.target(name, files)
+    runs = target.num_files(runs)
     corpus = folder / "corpus"
     corpus.mkdir()
     for number, seed in enumerate(target.seeds):

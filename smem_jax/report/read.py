@@ -80,6 +80,11 @@ def _summary(workdir: Path) -> dict[str, Any]:
             raise InputError(f"{path}: {name}={summary[name]!r} must be of type {kind.__name__}")
         if kind in (int, float) and not _is_number(summary[name]):
             raise InputError(f"{path}: {name}={reprlib.repr(summary[name])} is too large")
+    if summary["num_slots"] < 1:
+        raise InputError(f"{path}: num_slots={summary['num_slots']} must be at least 1")
+    for name in ("seconds_by_part", "slot_use"):
+        if not all(map(_is_number, summary[name].values())):
+            raise InputError(f"{path}: {name}={reprlib.repr(summary[name])} must hold numbers")
     for name in (measure.key for measure in MEASURES if measure.key in summary):
         change = summary[name]
         is_change = isinstance(change, dict) and change.keys() == {"before", "after"}

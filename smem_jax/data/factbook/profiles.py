@@ -12,7 +12,7 @@ from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 from smem_jax.data.archive import json_files
-from smem_jax.errors import InputError
+from smem_jax.errors import InputError, plain
 
 _NAME_FIELDS = (
     "conventional short form",
@@ -66,7 +66,7 @@ def _files(path: Path) -> Iterator[tuple[str, str, str, bytes]]:
     if not path.is_dir():
         for name, content in json_files(path):
             if _is_profile(name):
-                yield f"{path}:{name}", name.parent.name, name.stem, content
+                yield f"{path}:{plain(str(name))}", name.parent.name, name.stem, content
         return
     for file in sorted(path.glob("**/*.json")):
         if _is_profile(file):
@@ -92,16 +92,20 @@ def _json(where: str, content: bytes) -> dict[str, Any]:
 
 def _object(where: str, path: tuple[str, ...], value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise InputError(f"{where}: {'/'.join(path)}={reprlib.repr(value)} must be an object")
+        raise InputError(f"{where}: {_named(path)}={reprlib.repr(value)} must be an object")
     return value
+
+
+def _named(path: tuple[str, ...]) -> str:
+    return plain("/".join(path))
 
 
 def _fields(where: str, sections: dict[str, Any]) -> Iterator[Field]:
     for section, value in sections.items():
         for path, text in _texts(where, (section,), _object(where, (section,), value)):
-            plain = _plain(text)
-            if plain:
-                yield Field(section, " - ".join(path[1:]), plain)
+            joined = _joined(text)
+            if joined:
+                yield Field(section, " - ".join(path[1:]), joined)
 
 
 def _texts(
@@ -112,12 +116,12 @@ def _texts(
             yield from _texts(where, (*path, name), _object(where, (*path, name), value))
         elif value is not None:  # a map or a picture
             if not isinstance(value, str):
-                place = "/".join((*path, name))
+                place = _named((*path, name))
                 raise InputError(f"{where}: {place}={reprlib.repr(value)} must be text or null")
             yield path, value
 
 
-def _plain(text: str) -> str:
+def _joined(text: str) -> str:
     """Without '++', which stands between the values of several years, and before and after them."""
     parts = [" ".join(part.split()) for part in text.split("++")]
     joined = "; ".join(part for part in parts if part)
@@ -132,7 +136,7 @@ def _name(where: str, sections: dict[str, Any]) -> str | None:
         place = ("Government", "Country name", field)
         text = _object(where, place, names.get(field, {})).get("text") or "none"
         if not isinstance(text, str):
-            raise InputError(f"{where}: {'/'.join(place)}/text={text!r} must be text")
+            raise InputError(f"{where}: {_named(place)}/text={text!r} must be text")
         name, *others = text.split(";")
         if others and not others[0].strip().startswith("note"):
             return None

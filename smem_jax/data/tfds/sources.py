@@ -10,7 +10,7 @@ from smem_jax.data.archive import json_files
 from smem_jax.data.documents import answers, field
 from smem_jax.data.jsonl import iter_lines, iter_objects, list_field
 from smem_jax.data.render import question_text
-from smem_jax.errors import InputError
+from smem_jax.errors import InputError, plain
 
 Record = dict[str, Any]
 
@@ -78,7 +78,9 @@ def _factbook(path: Path) -> Iterator[Record]:
             try:
                 yield document(_profile(json.loads(content)))
             except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-                raise InputError(f"{path}/{name}: not a profile of sections ({error})") from error
+                raise InputError(
+                    f"{path}/{plain(str(name))}: not a profile of sections ({error})"
+                ) from error
 
 
 def _profile(profile: dict[str, Any]) -> str:

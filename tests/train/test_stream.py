@@ -23,6 +23,10 @@ from smem_jax.train.recall_matrix import RecallMatrix
 FACTBOOK = Path(__file__).resolve().parents[2] / "configs" / "stream_data" / "factbook"
 
 
+def _lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
     config = tiny_stream.config(tmp_path_factory.mktemp("inputs"))
@@ -41,7 +45,7 @@ def test_all_that_is_measured_is_on_disk(config, finished):
     assert json.loads((workdir / "summary.json").read_text()) == summary
     assert summary["num_lessons"] == 6
     assert summary["figures"].keys() == {"known", "known_nll", "wikitext_nll"}
-    lines = files.read_lines(workdir / "stream.jsonl")
+    lines = _lines(workdir / "stream.jsonl")
     assert [line["lesson"] for line in lines] == list(range(6))
     assert all(0 < line["rows"] <= 8 for line in lines)
     matrix = files.read_npz(workdir / "matrix.npz")
@@ -50,7 +54,7 @@ def test_all_that_is_measured_is_on_disk(config, finished):
     np.testing.assert_array_equal(
         np.isnan(matrix["trained"]), np.arange(6) >= matrix["after"][:, None]
     )
-    curve = files.read_lines(workdir / "curve.jsonl")
+    curve = _lines(workdir / "curve.jsonl")
     assert curve == summary["curve"]
     assert curve[-1]["recall_trained"] == pytest.approx(np.mean(matrix["trained"][-1]))
     after = files.read_npz(workdir / "after.npz")
@@ -84,7 +88,7 @@ def _assert_same(one: Path, other: Path) -> None:
     for name in ("figures", "recall", "matrix", "curve"):
         assert summaries[0][name] == summaries[1][name], name
     assert all(min(s["seconds"], *s["seconds_by_part"].values()) > 0 for s in summaries)
-    logs = [files.read_lines(run / "stream.jsonl") for run in (one, other)]
+    logs = [_lines(run / "stream.jsonl") for run in (one, other)]
     for line in (*logs[0], *logs[1]):
         assert line.pop("seconds") > 0
     assert logs[0] == logs[1]
@@ -108,7 +112,7 @@ def test_a_run_cut_off_ends_as_the_whole_one(config, finished, tmp_path, monkeyp
     assert taken == [4, 5]
     # The lessons before are timed, too.
     parts = json.loads((tmp_path / "run" / "summary.json").read_text())["seconds_by_part"]
-    logged = files.read_lines(tmp_path / "run" / "stream.jsonl")
+    logged = _lines(tmp_path / "run" / "stream.jsonl")
     assert parts["teach"] >= sum(line["seconds"] for line in logged)
     _assert_same(tmp_path / "run", finished[0])
 

@@ -4,6 +4,7 @@ import difflib
 import gzip
 import io
 import json
+import os
 import reprlib
 import zlib
 from collections.abc import Collection, Iterator
@@ -12,18 +13,26 @@ from typing import IO, Any, cast
 
 from smem_jax.errors import InputError
 
+# Of a packed file of so many bytes, what a line may have: where texts have 3 to 10 times as much.
+_TIMES, _AND = 30, 2**20
+
 
 def iter_lines(path: str | Path) -> Iterator[tuple[int, str]]:
     """Number (from 1) and text of each line of a UTF-8 file, `.gz` or not, one after another.
 
-    Raises InputError for a file that is missing, damaged or not UTF-8.
+    Raises InputError for a file that is missing, damaged or not UTF-8, and for a `.gz` with a line
+    of which there is far too much.
     """
     try:
-        binary = gzip.open(path) if str(path).endswith(".gz") else open(path, "rb")  # noqa: SIM115
+        is_packed = str(path).endswith(".gz")
+        most = _TIMES * os.path.getsize(path) + _AND if is_packed else -1
+        binary = gzip.open(path) if is_packed else open(path, "rb")  # noqa: SIM115
         # The -sig drops the mark that some Windows editors put at the start. Its lines end at line
         # breaks alone, not at the other characters that splitlines() knows and JSON allows.
         with binary, io.TextIOWrapper(cast(IO[bytes], binary), encoding="utf-8-sig") as file:
-            for number, line in enumerate(file, 1):
+            for number, line in enumerate(iter(lambda: file.readline(most), ""), 1):
+                if len(line) == most:
+                    raise InputError(f"{path}:{number}: a line of {most:,} characters or more")
                 yield number, line.removesuffix("\n")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text ({error})") from error

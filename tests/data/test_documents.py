@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from smem_jax.data.documents import open_documents
+from smem_jax.data.jsonl import iter_lines
 from smem_jax.errors import InputError
 
 
@@ -58,6 +59,17 @@ def test_a_source_that_cannot_be_read_is_named(tmp_path, form, content, message)
     with pytest.raises(InputError, match=message) as caught:
         open_documents(name)
     assert "\n" not in str(caught.value)
+
+
+def test_a_packed_line_that_fills_the_memory_is_refused_and_a_text_is_not(tmp_path):
+    path = tmp_path / "text.gz"
+    path.write_bytes(gzip.compress(b"a line\n" + b" " * 2**26))
+    found = iter_lines(path)
+    assert next(found) == (1, "a line")
+    with pytest.raises(InputError, match=r"text\.gz:2: a line of 3,\d{3},\d{3} characters or more"):
+        next(found)
+    path.write_bytes(gzip.compress(b"word " * 200_000))
+    assert list(iter_lines(path)) == [(1, "word " * 200_000)]
 
 
 def test_a_gzip_file_that_is_cut_short_is_named(tmp_path):

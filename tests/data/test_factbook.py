@@ -1,6 +1,7 @@
 """Profiles of the World Factbook, their chunks and questions."""
 
 import difflib
+import gzip
 import importlib.util
 import json
 import re
@@ -109,6 +110,9 @@ def test_what_is_no_factbook_is_named(tmp_path):
     (tmp_path / "text.tgz").write_text("no archive")
     with pytest.raises(InputError, match=r"text\.tgz: no tgz archive"):
         read_profiles(tmp_path / "text.tgz")
+    (tmp_path / "bomb.tgz").write_bytes(gzip.compress(bytes(2**26)))
+    with pytest.raises(InputError, match=r"bomb\.tgz: 65,\d{3} bytes that unpack to more than 3,"):
+        read_profiles(tmp_path / "bomb.tgz")
 
 
 _WORDS = st.text(alphabet="abcXYZ019,;.()é ", min_size=1, max_size=120)

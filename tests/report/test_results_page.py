@@ -9,7 +9,15 @@ from sweep_lines import line
 
 from smem_jax.errors import InputError
 from smem_jax.report import results
-from smem_jax.report.results import choose, drawing, figures, figures_along, read
+from smem_jax.report.results import (
+    choose,
+    drawing,
+    estimates,
+    figures,
+    figures_along,
+    methods,
+    read,
+)
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +137,37 @@ def test_curves_begin_at_the_base_model(folder):
     np.testing.assert_allclose(wikitext[[0, -1]], [[0, 0], [1000, 1.5]], atol=1e-9)
     recall = figures_along._curve(lora, figures_along._KEPT[0])
     np.testing.assert_allclose(recall[0], [100, 93])
+
+
+@pytest.mark.parametrize("marker", ["o", "8", (4, 0, 45)])
+def test_a_method_is_a_dot_and_a_bar_in_its_row_whatever_its_marker(folder, monkeypatch, marker):
+    settings = read.read("facts", [folder / "facts.h200.jsonl"]).settings
+    picks = choose.headline(settings)
+    monkeypatch.setattr(methods, "look", lambda method: methods.Look("black", marker, "-"))
+    recall = figures.headline(picks).axes[0]
+    dots = [line for line in recall.lines if line.get_marker() == marker]
+    bars = [line for line in recall.lines if line.get_marker() != marker]
+    assert [tuple(*dot.get_xydata()) for dot in dots] == [
+        (pytest.approx(100 * estimates.recall(pick.setting).mean), row)
+        for row, pick in enumerate(picks)
+    ]
+    assert [{y for _, y in bar.get_xydata()} for bar in bars] == [
+        {row} for row, _ in enumerate(picks)
+    ]
+    drawn = figures.pareto(settings, picks)
+    num_methods = len({setting.method for setting in settings})
+    assert {len(axes.lines) for axes in drawn.axes} == {3 * num_methods}  # front, others, rings
+
+
+def test_the_legend_is_within_the_figure_however_long_its_names_are(folder):
+    settings = read.read("facts", [folder / "facts.h200.jsonl"]).settings
+    longer = " + relevance gate + new rows only + rare slots only"
+    renamed = [setting._replace(method=setting.method + longer) for setting in settings]
+    with drawing.style():
+        drawn = figures.pareto(renamed, choose.headline(renamed))
+        drawn.canvas.draw()
+    box = drawn.legends[0].get_window_extent()
+    assert box.x1 <= drawn.bbox.x1 and box.y0 >= 0
 
 
 def test_labels_keep_their_order_and_distance():

@@ -26,6 +26,7 @@ _FORGETTING = (
     _Forgetting("nq_f1", "drop", 100, "NaturalQuestions F1 lost, % of it", 5.0),
     _Forgetting("wikitext_nll", "change", 1, "WikiText NLL rise, nats per token", 0.01),
 )
+_LETTERS = 13  # of a legend on an inch
 _RECALL = "taught facts recalled\nin other words, %"
 
 
@@ -69,18 +70,26 @@ def pareto(settings: Sequence[Setting], picks: Sequence[Pick]) -> Figure | None:
     if not panels:
         return None
     title = "Learned against forgotten, every setting that was run (ringed: those of the table)"
-    figure = drawing.new(3.4 * len(panels) + 0.4, 4.6, title)
+    width = 3.4 * len(panels) + 0.4
+    names = sorted({setting.method for setting in settings}, key=methods.rank)
+    columns = max(1, int(_LETTERS * width / (max(map(len, names), default=0) + 9)))
+    rows = -(-len(names) // columns)
+    figure = drawing.new(width, 4.1 + 0.24 * rows, title)
     all_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axes, panel in zip(all_axes, panels, strict=True):
         _fronts(axes, panel, settings, [pick.setting for pick in picks])
     all_axes[0].set_ylabel(_RECALL.replace("\n", " "))
     handles: dict[str, Any] = {}
     for axes in all_axes:
-        lines, names = axes.get_legend_handles_labels()
-        handles |= dict(zip(names, lines, strict=True))
-    shown = sorted(handles, key=methods.rank)
+        lines, labels = axes.get_legend_handles_labels()
+        handles |= dict(zip(labels, lines, strict=True))
+    shown = [name for name in names if name in handles]
     figure.legend(
-        [handles[name] for name in shown], shown, loc="outside lower left", ncols=4, frameon=False
+        [handles[name] for name in shown],
+        shown,
+        loc="outside lower left",
+        ncols=columns,
+        frameon=False,
     )
     return figure
 
@@ -112,7 +121,8 @@ def _fronts(
         axes.plot(
             [x for x, _, _ in behind],
             [y for _, y, _ in behind],
-            look.marker,
+            linestyle="none",
+            marker=look.marker,
             color=look.colour,
             alpha=0.35,
             markersize=4,
@@ -181,7 +191,7 @@ def _dot(axes: Axes, place: int, found: Estimate | None, row: _Row, hollow: bool
     axes.plot(
         [found.mean],
         [place],
-        row.look.marker,
+        marker=row.look.marker,
         color=colour,
         markerfacecolor="white" if hollow and not row.is_bold else colour,
         markersize=6,

@@ -1,5 +1,6 @@
 """The results page and its figures, from made-up lines."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -159,15 +160,20 @@ def test_a_method_is_a_dot_and_a_bar_in_its_row_whatever_its_marker(folder, monk
     assert {len(axes.lines) for axes in drawn.axes} == {3 * num_methods}  # front, others, rings
 
 
-def test_the_legend_is_within_the_figure_however_long_its_names_are(folder):
+def test_long_names_are_within_the_figure_and_apart(folder):
     settings = read.read("facts", [folder / "facts.h200.jsonl"]).settings
     longer = " + relevance gate + new rows only + rare slots only"
     renamed = [setting._replace(method=setting.method + longer) for setting in settings]
     with drawing.style():
         drawn = figures.pareto(renamed, choose.headline(renamed))
         drawn.canvas.draw()
-    box = drawn.legends[0].get_window_extent()
+        maps = figures_along.matrix(choose.headline(renamed))
+        maps.canvas.draw()
+        box = drawn.legends[0].get_window_extent()
+        whole = [axes.get_tightbbox() for axes in maps.axes]
     assert box.x1 <= drawn.bbox.x1 and box.y0 >= 0
+    assert len(whole) > 2
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(whole))
 
 
 def test_labels_keep_their_order_and_distance():

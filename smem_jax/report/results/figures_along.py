@@ -1,6 +1,7 @@
 """Figures along a stream: what is kept as lessons go by, and of which lessons."""
 
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from smem_jax.report.results.read import Setting
 
 _COLOURS = "cividis"  # for colour-blind readers, too
 _PANELS = 4  # heat maps beside one another, at most
+_LETTERS = 34  # above a heat map, in a line
 
 
 class _Kept(NamedTuple):
@@ -69,7 +71,7 @@ def matrix(picks: Sequence[Pick]) -> Figure | None:
     if not found:
         return None
     title = "Which lessons are still recalled, in other words, as the stream goes on"
-    figure = drawing.new(3.1 * len(found) + 1.2, 3.9, title)
+    figure = drawing.new(3.1 * len(found) + 1.2, 4.1, title)
     all_axes = figure.subplots(1, len(found), squeeze=False)[0]
     for axes, (setting, (after, starts, recall)) in zip(all_axes, found, strict=True):
         columns, rows = np.arange(len(after) + 1), np.arange(len(starts))
@@ -82,7 +84,7 @@ def matrix(picks: Sequence[Pick]) -> Figure | None:
         shown = range(0, len(starts), max(1, math.ceil(len(starts) / 5)))
         axes.set_yticks(list(shown), [f"{starts[i]:,.0f}" for i in shown])
         axes.invert_yaxis()
-        axes.set_title(setting.method)
+        axes.set_title(textwrap.fill(setting.method, _LETTERS))
         axes.set_xlabel("asked after so many lessons")
     all_axes[0].set_ylabel("lessons, in the order taught")
     figure.colorbar(image, ax=list(all_axes), label="recalled, %", shrink=0.85)

@@ -166,9 +166,9 @@ def test_long_names_are_within_the_figure_and_apart(folder):
     renamed = [setting._replace(method=setting.method + longer) for setting in settings]
     with drawing.style():
         drawn = figures.pareto(renamed, choose.headline(renamed))
-        drawn.canvas.draw()
+        drawn.draw_without_rendering()
         maps = figures_along.matrix(choose.headline(renamed))
-        maps.canvas.draw()
+        maps.draw_without_rendering()
         box = drawn.legends[0].get_window_extent()
         whole = [axes.get_tightbbox() for axes in maps.axes]
     assert box.x1 <= drawn.bbox.x1 and box.y0 >= 0

@@ -2,7 +2,6 @@
 
 import sys
 
-import jax
 import pytest
 
 # Of the events in which a program asks for a host, which argument says so.
@@ -33,5 +32,7 @@ def pytest_configure() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def programs_are_compiled_once(tmp_path_factory):
     """Many tests run a program that another one has compiled; none is kept for a user."""
+    import jax  # no sooner: some tests say beforehand what it should find
+
     jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("programs")))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)

@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import own_mount
 import pytest
 
@@ -122,14 +123,19 @@ def _big_state(value: int) -> dict:
     return {"big": jnp.full((512, 4096), value), "small": jnp.full((7,), value)}
 
 
-def test_what_is_written_over_behind_the_back_of_jax_is_noticed(tmp_path):
+def test_what_is_written_over_behind_the_back_of_jax_is_noticed(tmp_path, monkeypatch):
     state = _big_state(1)
+    save = ocp.CheckpointManager.save
+
+    def written_over_and_saved(manager, step, *args, **kwargs):
+        if step == 2:
+            ctypes.memset(state["big"].unsafe_buffer_pointer(), 255, state["big"].nbytes)
+        return save(manager, step, *args, **kwargs)
+
+    monkeypatch.setattr(ocp.CheckpointManager, "save", written_over_and_saved)
     with _open(tmp_path) as checkpoints:
         checkpoints.save(1, _big_state(0), {}, wait=True)
-        checkpoints.save(2, state, {})
-        address = state["big"].unsafe_buffer_pointer()
-        ctypes.memset(address, 255, state["big"].nbytes)
-        checkpoints.wait()
+        checkpoints.save(2, state, {}, wait=True)
         assert checkpoints.restore(_like(state)).step == 1
     assert (tmp_path / "damaged-2").is_dir()
 

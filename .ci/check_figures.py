@@ -73,10 +73,10 @@ def test_whole_command_was_quick_enough():
 
 def test_report_shows_the_run(summary):
     page = (WORKDIR / "report.html").read_text(encoding="utf-8")
-    assert page.count("<svg") == 4
+    assert page.count("<svg") == 5
     assert page.count('class="wording"') == 2 * summary["num_facts"]
     assert len(page.encode()) < 3e6
-    assert len(list((WORKDIR / "figures").iterdir())) == 2 * 4
+    assert len(list((WORKDIR / "figures").iterdir())) == 2 * 5
     assert f"{summary['taught_exact_match']['after']:.0%}" in page
 
 

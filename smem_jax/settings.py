@@ -67,4 +67,5 @@ def defaults() -> ConfigDict:
     evaluate.text = ""  # likelihood of running text; left out where empty
     evaluate.questions = ""  # likelihood and F1 of answers; left out where empty
     evaluate.max_new_tokens = 12
+    evaluate.every = 20  # steps, to measure recall and a part of the text; 0 for never
     return config

@@ -57,7 +57,9 @@ def draw(run: Run) -> dict[str, Drawn]:
         found["exact-match"] = _exact_match(run.summary)
     if any(name in run.summary for name in _ELSEWHERE):
         found["elsewhere"] = _elsewhere(run.summary)
-    if run.metrics:
+    if any(name in record for record in run.metrics for name in ("recall", "text_nll")):
+        found["along"] = _along(run.metrics)
+    if any("loss" in record for record in run.metrics):
         found["training"] = _training(run.metrics)
     if run.slot_reads is not None:
         found["slot-use"] = _slot_use(run.slot_reads.frequency)
@@ -120,21 +122,57 @@ def _elsewhere(summary: Mapping[str, Any]) -> Drawn:
     return Drawn(figure, "What was lost or gained on text that was not taught")
 
 
+def _along(metrics: Sequence[Mapping[str, Any]]) -> Drawn:
+    """What was recalled after so many steps, and below what other text lost by then."""
+    panels = []
+    if recall := _points(metrics, "recall"):
+        panels.append(_Panel("recalled, %", AFTER, [(step, 100 * y) for step, y in recall]))
+    if text := _points(metrics, "text_nll"):
+        _, untaught = text[0]
+        panels.append(_Panel("lost, nats", WORSE, [(step, y - untaught) for step, y in text]))
+    figure, all_axes = _stacked(panels, marker="o")
+    if recall:
+        all_axes[0].set_ylim(0, 104)
+    if text:  # a change of nearly nothing should look like it
+        reach = 1.2 * max(0.01, *(abs(y) for _, y in panels[-1].points))
+        all_axes[-1].set_ylim(-reach, reach)
+        all_axes[-1].axhline(0, color=_TEXT, linewidth=0.8)
+    all_axes[-1].set_xlabel("steps taken")
+    return Drawn(figure, "Recall of the taught facts, and loss on other text, by steps taken")
+
+
 def _training(metrics: Sequence[Mapping[str, Any]]) -> Drawn:
     """The loss by step, and the drift below."""
-    panels = {"loss": ("loss, nats", AFTER)}
+    panels = [_Panel("loss, nats", AFTER, _points(metrics, "loss"))]
     if any(record.get("drift") for record in metrics):
-        panels["drift"] = ("drift on background", BEFORE)
-    figure = Figure((_WIDTH, 1.2 + 1.5 * len(panels)), layout="constrained")
-    all_axes = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
-    for axes, (name, (label, colour)) in zip(all_axes, panels.items(), strict=True):
-        points = [(record["step"], record[name]) for record in metrics if name in record]
-        axes.plot(*zip(*points, strict=True), color=colour, linewidth=1.6)
-        axes.set_ylabel(label)
+        panels.append(_Panel("drift on background", BEFORE, _points(metrics, "drift")))
+    figure, all_axes = _stacked(panels)
+    for axes in all_axes:
         axes.set_ylim(bottom=0)
-        axes.grid(alpha=0.15, color=_TEXT)
     all_axes[-1].set_xlabel("step")
     return Drawn(figure, "Loss by training step")
+
+
+class _Panel(NamedTuple):
+    label: str
+    colour: str
+    points: list[tuple[float, float]]
+
+
+def _points(metrics: Sequence[Mapping[str, Any]], name: str) -> list[tuple[float, float]]:
+    return [(record["step"], record[name]) for record in metrics if name in record]
+
+
+def _stacked(panels: Sequence[_Panel], marker: str = "") -> tuple[Figure, list[Axes]]:
+    """Lines by step, one panel below the other."""
+    figure = Figure((_WIDTH, 1.2 + 1.5 * len(panels)), layout="constrained")
+    all_axes = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
+    for axes, panel in zip(all_axes, panels, strict=True):
+        x, y = zip(*panel.points, strict=True)
+        axes.plot(x, y, color=panel.colour, linewidth=1.6, marker=marker)
+        axes.set_ylabel(panel.label)
+        axes.grid(alpha=0.15, color=_TEXT)
+    return figure, list(all_axes)
 
 
 def _slot_use(frequency: Frequency) -> Drawn:

@@ -131,6 +131,11 @@ _SECTIONS = {
         "What it lost or gained elsewhere",
         "Change of the negative log-likelihood of text that has nothing to do with the facts.",
     ),
+    "along": (
+        "Along the way",
+        "Recall of reworded questions, token by token; below, how much less likely a part of the "
+        "text that was not taught became, nats per token.",
+    ),
     "training": (
         "Training",
         "A step takes one batch of wordings; drift is what the memory adds to background text.",

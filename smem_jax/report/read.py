@@ -26,6 +26,7 @@ _SUMMARY = {
     "seed": int,
     "config": dict,
 }
+_DRAWN = ("step", "loss", "drift", "recall", "text_nll")  # of the metrics
 _ANSWER = (
     "fact",
     "kind",
@@ -101,7 +102,14 @@ def _is_number(value: Any) -> bool:
 
 def _metrics(path: Path) -> list[dict[str, Any]]:
     """The lines that have a step; which other fields a line has is up to the training loop."""
-    records = [_object(f"{path}:{number}", line) for number, line in read_lines(path)]
+    records = []
+    for number, line in read_lines(path):
+        record = _object(f"{path}:{number}", line)
+        for name in _DRAWN:
+            value = record.get(name, 0)
+            if not _is_number(value) or value != value:
+                raise InputError(f"{path}:{number}: {name}={reprlib.repr(value)} must be a number")
+        records.append(record)
     return [record for record in records if "step" in record]
 
 

@@ -1,7 +1,9 @@
 """The training loop: batches, metrics, checkpoints, resumption."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -35,8 +37,12 @@ def train(
     schedule: Schedule,
     config: ConfigDict,
     workdir: Path,
+    along: Callable[[Transformer], dict[str, float]],
 ) -> Learned:
     """Takes `config.train.steps` steps and returns what they added.
+
+    What `along` measures of the model every `config.evaluate.every` steps, from the untaught one to
+    that after the last step, is in `metrics.jsonl` at the number of steps taken.
 
     Resumes from the latest checkpoint under `workdir`. A step depends on its number, the seed and
     the state alone, so a run that was cut off ends as it would have.
@@ -63,12 +69,26 @@ def train(
     graphdef, frozen = without_table(model, settings.block)
     ordinary = jax.tree.map(jnp.asarray, prepared.ordinary)
     skipped = Skipped(c.max_skipped)
+
+    def along_with(rows: jax.Array) -> dict[str, float]:
+        layer: Any = memory_layer(model, settings.block)
+        untaught = layer.table.values
+        written = _with_rows(table, prepared.working.slots, rows)
+        layer.table.values = untaught.replace(written)
+        try:
+            return along(model)
+        finally:
+            layer.table.values = untaught
+
     with TrainCheckpoints(workdir, config) as checkpoints:
         first, state = checkpoints.restore(state)
         huge_pages.use_for(state.values)
         with MetricsWriter(workdir, first) as metrics:
             progress = tqdm.trange(first, c.steps, desc="teaching", initial=first, total=c.steps)
             for step in progress:
+                measured = {}
+                if config.evaluate.every and step % config.evaluate.every == 0:
+                    measured = along_with(state.values)
                 started = time.perf_counter()
                 batch, drift = _inputs(prepared, schedule, step, c.drift_tokens, config.seed)
                 done = step / c.steps
@@ -94,15 +114,27 @@ def train(
                     rows=int(report.selected),
                     skipped=skipped.total,
                     seconds=time.perf_counter() - started,
+                    **measured,
                 )
                 progress.set_postfix(loss=f"{report.loss:.3f}", refresh=False)
                 is_due = (step + 1) % c.checkpoint_every == 0 and step + 1 < c.steps
                 if is_due and not skipped.in_a_row:
                     checkpoints.save(step + 1, state)
+            if config.evaluate.every:
+                metrics.write(c.steps, **along_with(state.values))
     changed = np.flatnonzero(np.asarray(state.changed))
     slots = prepared.working.slots[changed].astype(np.int32)
     rows = np.asarray(state.values[changed]) - np.asarray(table[slots], np.float32)
     return Learned(slots, np.asarray([0, len(slots)], np.int32), rows)
+
+
+@jax.jit
+def _with_rows(table: jax.Array, slots: np.ndarray, rows: jax.Array) -> jax.Array:
+    """A table with other rows; by their bits, since XLA for CPUs scatters bfloat16 as float32."""
+    bits = jnp.uint16 if table.dtype == jnp.bfloat16 else jnp.uint32
+    as_bits = jax.lax.bitcast_convert_type(table, bits)
+    rows = jax.lax.bitcast_convert_type(rows.astype(table.dtype), bits)
+    return jax.lax.bitcast_convert_type(as_bits.at[slots].set(rows), table.dtype)
 
 
 def _inputs(

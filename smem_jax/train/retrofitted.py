@@ -50,6 +50,8 @@ def check(config: ConfigDict) -> None:
     for name in ("train.learning_rate", "train.final_learning_rate", "memory.score_scale"):
         if not _field(config, name) > 0:
             raise InputError(f"{name}={_field(config, name)} must be above 0")
+    if config.evaluate.every < 0:
+        raise InputError(f"evaluate.every={config.evaluate.every} must be at least 0")
     if not config.train.drift_weight >= 0:
         raise InputError(f"train.drift_weight={config.train.drift_weight} must be at least 0")
     if config.train.batch_size % config.train.num_parts:

@@ -17,6 +17,7 @@ from smem_jax.data.questions import Question, read_questions
 from smem_jax.data.text import read_text
 from smem_jax.data.wordings import check_frames
 from smem_jax.errors import InputError
+from smem_jax.evaluate.along import Along
 from smem_jax.evaluate.measure import Measured, Probe, is_correct, measure, probes
 from smem_jax.explain import slot_reads
 from smem_jax.memory.layer import MemoryLayer
@@ -93,7 +94,8 @@ def _teach(
         prepared = prepare(model, block, data.examples, background, loss_on, cached)
     with clock("teach"):
         schedule = Schedule(data.examples, config.train.batch_size, config.seed)
-        learned = train(model, prepared, schedule, config, workdir)
+        along = Along(base.tokenizer, data.probes, data.text)
+        learned = train(model, prepared, schedule, config, workdir, along)
         patch = _patch(config, learned, layer, base.fingerprint, data.facts, workdir)
         patches.save(patch, workdir / patches.LEARNED)
         patches.put(patch, layer)

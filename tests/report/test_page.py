@@ -10,8 +10,8 @@ from matplotlib import image
 
 from smem_jax import report
 from smem_jax.errors import InputError
-from smem_jax.report import answers
-from smem_jax.report.read import read_answers
+from smem_jax.report import answers, figures
+from smem_jax.report.read import read_answers, read_run
 
 VOID = {"meta", "link", "br", "img"}
 
@@ -46,7 +46,7 @@ def text(written) -> str:
 def test_write_makes_a_well_formed_page(written, text):
     outline = Outline(text)
     assert outline.open == []
-    assert outline.tags.count("svg") == 4
+    assert outline.tags.count("svg") == 5
     assert outline.tags.count("details") == 2 + 2 + 1  # answers, slots, configuration
     assert (
         "It answers 75% of the questions about them that it never saw (0% before)." in outline.text
@@ -76,7 +76,7 @@ def test_text_of_the_run_is_escaped(text):
 def test_same_run_gives_the_same_page_and_figures(written, workdir):
     assert report.write(workdir) == workdir / "report.html"
     files = [path.relative_to(workdir) for path in workdir.rglob("*") if path.is_file()]
-    assert len(files) == 5 + 2 * 4
+    assert len(files) == 5 + 2 * 5
     for file in files:
         assert (workdir / file).read_bytes() == (written / file).read_bytes()
 
@@ -87,7 +87,7 @@ def test_ids_are_unique_and_references_resolve(text):
     assert set(re.findall(r'(?:url\(#|href="#)([^")]+)', text)) <= set(ids)
 
 
-@pytest.mark.parametrize("name", ["exact-match", "elsewhere", "training", "slot-use"])
+@pytest.mark.parametrize("name", ["exact-match", "elsewhere", "along", "training", "slot-use"])
 def test_figures_are_xml_in_the_colour_of_the_text_and_files_dark_on_white(written, text, name):
     [text] = re.findall(rf'<svg [^>]*>(?:(?!</svg>).)*id="{name}-.*?</svg>', text, re.DOTALL)
     root = ElementTree.fromstring(text)
@@ -122,7 +122,7 @@ def test_a_run_of_before_slot_reads_has_a_page_without_them(workdir):
     (workdir / "slot_reads.json").unlink()
     text = report.write(workdir).read_text()
     assert "<script" not in text and 'class="token"' not in text
-    assert Outline(text).tags.count("svg") == 3
+    assert Outline(text).tags.count("svg") == 4
 
 
 def test_page_of_a_run_without_measurements(workdir, summary):
@@ -133,6 +133,15 @@ def test_page_of_a_run_without_measurements(workdir, summary):
     outline = Outline(report.write(workdir).read_text())
     assert outline.tags.count("svg") == 1
     assert "Elsewhere" not in outline.text
+
+
+def test_curves_along_the_run_start_at_nothing_lost_and_end_where_the_run_does(workdir):
+    recall, lost = figures.draw(read_run(workdir))["along"].figure.axes
+    for axes, last in ((recall, 100), (lost, 0.008)):
+        x, y = axes.lines[0].get_data()
+        assert list(x) == [0, 10, 20, 30, 40] and y[0] == 0
+        assert y[-1] == pytest.approx(last)
+        assert axes.get_ylim()[1] > last
 
 
 @pytest.mark.parametrize("name", ["summary.json", "metrics.jsonl", "answers.jsonl"])
@@ -151,6 +160,8 @@ def test_a_missing_file_is_named(workdir, name):
         ("summary.json", "{}", r"summary\.json: the field 'num_facts' is missing"),
         ("summary.json", '{"num_facts": "2"}', r"num_facts='2' must be of type int"),
         ("metrics.jsonl", '{"step": 1}\n{"step"', r"metrics\.jsonl:2: not JSON"),
+        ("metrics.jsonl", '{"step": 1, "loss": NaN}', r"metrics\.jsonl:1: loss=nan must be a num"),
+        ("metrics.jsonl", '{"step": 1}\n{"step": 2, "recall": "a"}', r":2: recall='a' must be a n"),
         ("metrics.jsonl", "3", r"metrics\.jsonl:1: expected a JSON object, got int"),
         ("answers.jsonl", '{"fact": "a"}', r"answers\.jsonl:1: the field 'kind' is missing"),
         ("slot_reads.json", "", r"slot_reads\.json: the file is empty"),

@@ -14,8 +14,11 @@ from ml_collections import ConfigDict
 
 from smem_jax import config as config_module
 from smem_jax import patch
+from smem_jax.data.facts import read_facts
 from smem_jax.errors import InputError
+from smem_jax.evaluate import patched, recall
 from smem_jax.evaluate.ask import ask, restore
+from smem_jax.evaluate.measure import probes
 from smem_jax.models import pretrained
 from smem_jax.models.transformer import Transformer
 from smem_jax.settings import defaults
@@ -93,8 +96,8 @@ def test_the_summary_and_the_files_of_a_run(config, finished):
         assert set(summary[name]) == {"before", "after"}
     assert summary["config"] == json.loads(config_module.to_json(config))
     steps = [json.loads(line) for line in (workdir / "metrics.jsonl").open()]
-    assert [line["step"] for line in steps] == [0, 1, 2, 3]
-    assert steps[-1]["loss"] < steps[0]["loss"]
+    assert [line["step"] for line in steps] == [0, 1, 2, 3, 4]
+    assert steps[3]["loss"] < steps[0]["loss"]
     answers = [json.loads(line) for line in (workdir / "answers.jsonl").open()]
     kinds = [line["kind"] for line in answers]
     assert (kinds.count("trained"), kinds.count("frame"), kinds.count("reworded")) == (3, 9, 3)
@@ -104,6 +107,23 @@ def test_the_summary_and_the_files_of_a_run(config, finished):
     ]
     assert set(map(int, reads["slots"])) <= set(_learned(workdir).slots.tolist())
     assert sum(reads["document_frequency"]["trained"]) == summary["slots_updated"]
+
+
+def test_recall_and_text_along_the_run_are_those_of_the_model_after_as_many_steps(config, finished):
+    workdir, summary = finished
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").open()]
+    curve = {line["step"]: line for line in lines if "recall" in line}
+    assert list(curve) == [0, 2, 4]
+    taught, asked = restore(workdir), probes(read_facts(config.facts.file), [])
+    reworded = [probe for probe in asked if probe.kind == "reworded"]
+    texts = [[p.prompt for p in reworded], [p.fact.answer for p in reworded]]
+    models = {0: patched.without_memory(taught), 4: taught.model}
+    for (step, model), when in zip(models.items(), ("before", "after"), strict=True):
+        right = recall.follows(model, taught.tokenizer, *texts).right
+        assert curve[step]["recall"] == right.mean()
+        assert curve[step]["text_nll"] == pytest.approx(summary["wikitext_nll"][when], abs=1e-6)
+    assert curve[4]["text_nll"] != curve[0]["text_nll"]
+    assert {line["text_nll"] for line in curve.values()} != {curve[0]["text_nll"]}
 
 
 def test_a_run_that_was_cut_off_ends_as_it_would_have(config, finished, tmp_path, monkeypatch):
@@ -123,7 +143,7 @@ def test_a_run_that_was_cut_off_ends_as_it_would_have(config, finished, tmp_path
     assert summary["slots_updated"] == finished[1]["slots_updated"]
     assert _learned(tmp_path / "cut").identity == _learned(finished[0]).identity
     lines = [json.loads(line)["step"] for line in (tmp_path / "cut" / "metrics.jsonl").open()]
-    assert lines == [0, 1, 2, 3]
+    assert lines == [0, 1, 2, 3, 4]
 
 
 def test_without_the_cache_of_the_prefix_the_same_is_learned(config, finished, tmp_path):

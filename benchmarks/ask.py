@@ -17,7 +17,8 @@ from pathlib import Path
 from benchmarks import timing
 from smem_jax import patch as patches
 from smem_jax.evaluate import ask
-from smem_jax.evaluate.streaming import Sampling, Streamer
+from smem_jax.evaluate.sampling import Sampling
+from smem_jax.evaluate.streaming import Streamer
 
 _TOKENS = 64
 

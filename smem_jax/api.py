@@ -26,7 +26,7 @@ from smem_jax.data.rewording import reword
 from smem_jax.errors import InputError
 from smem_jax.evaluate.ask import Conversation
 from smem_jax.evaluate.patched import Patched, put_on, settings_of, untaught
-from smem_jax.evaluate.streaming import Sampling
+from smem_jax.evaluate.sampling import Sampling
 from smem_jax.models import pretrained
 from smem_jax.models.retrofit import memory_layer
 from smem_jax.patch import directory, together

@@ -85,7 +85,7 @@ def _ask(args: argparse.Namespace) -> None:
 
     user_cache.keep_programs()
     from smem_jax.evaluate import ask
-    from smem_jax.evaluate.streaming import Sampling
+    from smem_jax.evaluate.sampling import Sampling
 
     sampling = Sampling(args.temperature, args.top_p, args.seed, args.max_tokens)
     sampling.check()

@@ -10,7 +10,7 @@ import smem_jax
 from smem_jax import api, cli, config, user_cache
 from smem_jax import patch as patches
 from smem_jax.errors import InputError
-from smem_jax.evaluate.streaming import Sampling
+from smem_jax.evaluate.sampling import Sampling
 from smem_jax.stream_settings import stream_defaults, teaching_defaults
 
 

@@ -9,7 +9,8 @@ from smem_jax.errors import InputError, plain
 from smem_jax.evaluate import generate, patched
 from smem_jax.evaluate.heard import heard
 from smem_jax.evaluate.measure import ASK_FRAME
-from smem_jax.evaluate.streaming import Sampling, Streamer
+from smem_jax.evaluate.sampling import Sampling
+from smem_jax.evaluate.streaming import Streamer
 from smem_jax.patch import directory
 
 _MAX_HISTORY = 8  # questions before, with their answers

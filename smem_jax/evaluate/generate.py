@@ -1,8 +1,9 @@
-"""Greedy generation with a KV cache."""
+"""Generation of many answers at once, with a KV cache."""
 
 import functools
 import itertools
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,12 +14,20 @@ from flax import nnx
 from smem_jax.errors import InputError
 from smem_jax.evaluate import shared_prefix
 from smem_jax.evaluate.batching import pad_rows, power_of_two
+from smem_jax.evaluate.sampling import Choice, Sampling, choice, choose
 from smem_jax.models.pretrained import Tokenizer
 from smem_jax.models.transformer import KVCache, Transformer, default_positions
 
 # Prompts are padded to at least the one, and to a multiple of the other.
 _SHORTEST, _LENGTH_STEP = 32, 16
 _ANY = -1  # in place of a token
+
+
+class _Draw(NamedTuple):
+    """How tokens are drawn, and a random key for each row."""
+
+    how: Choice
+    keys: jax.Array
 
 
 def answers(
@@ -63,17 +72,27 @@ def until(
     max_new_tokens: int,
     stops: Sequence[str],
     batch_size: int = 50,
+    sampling: Sampling | None = None,
+    numbers: Sequence[int] = (),
 ) -> list[str]:
-    """The most likely continuation of each row of token ids, before the first of `stops`.
+    """A continuation of each row of token ids, before the first of `stops`.
 
     As `generate`, but `stops` are texts: a continuation ends before one of them, wherever in a
     token it begins, and before a special token. Rows have to leave `max_new_tokens` positions free.
+
+    With a `sampling` of a temperature above 0, tokens are drawn at random, for each row by its own
+    of `numbers` (0, 1, 2, ... if not given) and the seed, in whatever batch it stands.
     """
     whole = {index for stop in stops for index in tokenizer.ids_containing(stop)}
     # A stop that comes in other tokens than these costs time: the text is cut all the same.
     parts = [tokenizer.encode(stop) for stop in stops]
     ends = [*tokenizer.special_ids, *whole]
-    found = _continue(model, tokenizer.pad_id, rows, max_new_tokens, ends, parts, batch_size)
+    draw = None
+    if sampling is not None and sampling.temperature > 0:
+        own = jnp.asarray(list(numbers or range(len(rows))), jnp.uint32)
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(sampling.seed), own)
+        draw = _Draw(choice(sampling), keys)
+    found = _continue(model, tokenizer.pad_id, rows, max_new_tokens, ends, parts, batch_size, draw)
     return [_before(stops, tokenizer.decode(ids[: count + 1])) for ids, count in found]
 
 
@@ -89,6 +108,7 @@ def _continue(
     stop_ids: Sequence[int],
     stop_rows: Sequence[list[int]],
     batch_size: int,
+    draw: _Draw | None = None,
 ) -> list[tuple[list[int], int]]:
     """Of each row: what was generated, with more behind the end, and how much is before the end."""
     if not rows:
@@ -110,8 +130,12 @@ def _continue(
         tokens = pad_rows(batch, batch_size, length, pad_id)
         lengths = np.zeros(batch_size, np.int32)
         lengths[: len(batch)] = [len(row) for row in batch]
-        generated, counts = _greedy(
-            graphdef, state, prefix, tokens, lengths, is_stop, endings, max_new_tokens
+        own = None
+        if draw is not None:
+            own_keys = draw.keys[np.minimum(np.arange(start, start + batch_size), len(rows) - 1)]
+            own = draw._replace(keys=own_keys)
+        generated, counts = _tokens(
+            graphdef, state, prefix, tokens, lengths, is_stop, endings, max_new_tokens, own
         )
         made = zip(np.asarray(generated).tolist(), np.asarray(counts).tolist(), strict=True)
         found += itertools.islice(made, len(batch))
@@ -127,7 +151,7 @@ def _check_lengths(prompts: Sequence[str], rows: Sequence[list[int]], longest: i
 
 
 @functools.partial(jax.jit, static_argnames=("graphdef", "max_new_tokens"))
-def _greedy(
+def _tokens(
     graphdef: nnx.GraphDef,
     state: nnx.State,
     prefix: list[KVCache],
@@ -136,13 +160,15 @@ def _greedy(
     is_stop: jax.Array,
     endings: jax.Array,
     max_new_tokens: int,
+    draw: _Draw | None,
 ) -> tuple[jax.Array, jax.Array]:
-    """Greedy tokens int32 [batch, max_new_tokens] and how many of them come before a stop [batch].
+    """Tokens int32 [batch, max_new_tokens] and how many of them come before a stop [batch].
 
     `tokens` int32 [batch, seq] are prompts behind the shared prefix, padded on the right, of
     `lengths` [batch]; a row of length zero is padding. `is_stop` is bool [vocab_size];
     `endings` int32 [num_endings, width] are rows of tokens that stop as well, `_ANY` before shorter
-    ones. The loop ends when all have stopped.
+    ones. The likeliest tokens, unless a `draw` is given. The loop ends when all have
+    stopped.
     """
     model = nnx.merge(graphdef, state)
     batch, seq = tokens.shape
@@ -151,7 +177,7 @@ def _greedy(
     hidden, caches = model.decode(tokens, shared + default_positions(tokens), caches)
     # Keys of the padding stay in the cache; each is overwritten before a query can see it.
     last = jnp.take_along_axis(hidden, jnp.maximum(lengths - 1, 0)[:, None, None], axis=1)
-    first_token = _most_likely(model, last)
+    first_token = _next_token(model, last, draw, 0)
 
     def unfinished(carry: tuple) -> jax.Array:
         step, _, _, done, *_ = carry
@@ -165,7 +191,8 @@ def _greedy(
         done = done | is_stop[token] | ended
         counts = counts + ~done
         hidden, caches = model.decode(token[:, None], (shared + lengths + step)[:, None], caches)
-        return step + 1, _most_likely(model, hidden), recent, done, generated, counts, caches
+        token = _next_token(model, hidden, draw, step + 1)
+        return step + 1, token, recent, done, generated, counts, caches
 
     carry = (
         0,
@@ -180,6 +207,12 @@ def _greedy(
     return generated, counts
 
 
-def _most_likely(model: Transformer, hidden: jax.Array) -> jax.Array:
-    """The likeliest token after the last position of [batch, seq, embed_dim]: int32 [batch]."""
-    return jnp.argmax(model.logits(hidden[:, -1]), axis=-1).astype(jnp.int32)
+def _next_token(
+    model: Transformer, hidden: jax.Array, draw: _Draw | None, step: int | jax.Array
+) -> jax.Array:
+    """The token after the last position of [batch, seq, embed_dim]: int32 [batch]."""
+    logits = model.logits(hidden[:, -1])
+    if draw is None:
+        return jnp.argmax(logits, axis=-1).astype(jnp.int32)
+    keys = jax.vmap(jax.random.fold_in, (0, None))(draw.keys, step)
+    return jax.vmap(choose, (0, None, 0))(logits, draw.how, keys)

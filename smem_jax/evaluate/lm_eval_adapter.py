@@ -21,6 +21,7 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from smem_jax.errors import InputError
 from smem_jax.evaluate import ask, generate, patched
 from smem_jax.evaluate.batching import bucketed_batches
+from smem_jax.evaluate.sampling import Sampling
 from smem_jax.evaluate.token_scores import Places, TokenScores
 from smem_jax.models import pretrained
 from smem_jax.models.transformer import Transformer
@@ -28,6 +29,8 @@ from smem_jax.models.transformer import Transformer
 _MAX_NEW_TOKENS = 256  # where a task does not say; that of lm_eval's other models
 # Of prompts that are answered together, unless `batch_size` says how many these may be.
 _BATCH_TOKENS, _BATCH_ROWS = 8192, 50
+_OPTIONS = ("until", "max_gen_toks", "do_sample", "temperature", "top_p", "top_k")
+_NEUTRAL = {"num_beams": 1, "repetition_penalty": 1.0}  # asked for like this, they change nothing
 
 
 @register_model("smem")
@@ -42,6 +45,7 @@ class PatchedLM(TemplateLM):
       max_length: tokens that the model sees at most; else as many as it has positions.
       batch_size: prompts that are answered together, or 'auto'. Likelihoods come in batches of a
         fixed number of tokens.
+      seed: of what is drawn at random where a task asks for that.
       max_batch_size, device: what lm_eval tells every model, and not used: JAX knows its devices.
 
     Raises InputError for arguments that make no sense, and as `ask.restore` does.
@@ -55,6 +59,7 @@ class PatchedLM(TemplateLM):
         without_memory: bool = False,
         max_length: int | None = None,
         batch_size: int | str = "auto",
+        seed: int = 0,
         max_batch_size: Any = None,
         device: Any = None,
         **unknown: Any,
@@ -63,11 +68,14 @@ class PatchedLM(TemplateLM):
         for name, value in unknown.items():
             raise InputError(
                 f"{name}={value!r} is no argument of the model 'smem'; these are: model, workdir, "
-                "patch, without_memory, max_length, batch_size"
+                "patch, without_memory, max_length, batch_size, seed"
             )
         if not isinstance(without_memory, bool):
             raise InputError(f"without_memory={without_memory!r} must be true or false")
         self._batch_size = _batch_size(batch_size)
+        if not isinstance(seed, int) or not 0 <= seed < 2**32:
+            raise InputError(f"seed={seed!r} must be a number from 0 to {2**32 - 1}")
+        self._seed = seed
         files = [Path(name) for name in str(patch).split(os.pathsep) if name]
         self._model, self.tokenizer = _load(str(model), str(workdir), files, without_memory)
         positions = self._model.config.max_positions
@@ -157,12 +165,13 @@ class PatchedLM(TemplateLM):
         return np.bincount(owners, weights=scored, minlength=len(requests)).tolist()
 
     def generate_until(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[str]:
-        """Greedy continuations of prompts; what is too long for the model loses its beginning."""
+        """Continuations of prompts; what is too long for the model loses its beginning."""
         groups = defaultdict(list)
         for number, request in enumerate(requests):
             groups[self._wanted(request.args[1])].append(number)
         said = [""] * len(requests)
-        for (stops, max_new_tokens), numbers in groups.items():
+        for (stops, sampling), numbers in groups.items():
+            max_new_tokens = sampling.max_new_tokens
             texts = [requests[number].args[0] for number in numbers]
             room = self.max_length - max_new_tokens
             encoded = self.tokenizer.encode_batch(texts)
@@ -175,22 +184,36 @@ class PatchedLM(TemplateLM):
                     max_new_tokens,
                     stops,
                     self._batch_size or min(_BATCH_ROWS, max(1, _BATCH_TOKENS // length)),
+                    sampling,
+                    [numbers[index] for index in batch],
                 )
                 for index, text in zip(batch, found, strict=True):
                     said[numbers[index]] = text
         return said
 
-    def _wanted(self, options: Mapping[str, Any]) -> tuple[tuple[str, ...], int]:
-        """Stops and the number of tokens that a request asks for."""
+    def _wanted(self, options: Mapping[str, Any]) -> tuple[tuple[str, ...], Sampling]:
+        """Stops, and how tokens are chosen, that a request asks for."""
         wanted = normalize_gen_kwargs(dict(options), _MAX_NEW_TOKENS)
-        if wanted["do_sample"]:
-            raise InputError("do_sample=True: the model 'smem' gives the likeliest tokens alone")
+        for name, value in wanted.items():
+            if name not in _OPTIONS and value != _NEUTRAL.get(name):
+                raise InputError(
+                    f"{name}={value!r}: the model 'smem' has no such option of generation; these "
+                    f"are: {', '.join(_OPTIONS)}"
+                )
         count = wanted["max_gen_toks"]
         if not 1 <= count < self.max_length:
             raise InputError(
                 f"max_gen_toks={count} must be from 1 to {self.max_length - 1}, below max_length"
             )
-        return tuple(stop for stop in wanted["until"] if stop), count
+        sampling = Sampling(seed=self._seed, max_new_tokens=count)
+        if wanted["do_sample"]:
+            sampling = sampling._replace(
+                temperature=float(options.get("temperature", 1.0)),
+                top_p=float(wanted.get("top_p", 1.0)),
+                top_k=int(wanted.get("top_k", 0)),
+            )
+        sampling.check()
+        return tuple(stop for stop in wanted["until"] if stop), sampling
 
 
 def _batch_size(given: int | str) -> int | None:

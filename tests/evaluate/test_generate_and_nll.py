@@ -46,10 +46,10 @@ def test_generation_is_the_greedy_choice_without_a_cache(tiny):
 
 def test_one_compilation_serves_prompts_of_several_lengths(tiny):
     model, tokenizer = tiny
-    generate._greedy.clear_cache()
+    generate._tokens.clear_cache()
     for length in (1, 7, 31):
         generate.generate(model, tokenizer, ["x" * length] * 2, 3, [0])
-    assert generate._greedy._cache_size() == 1
+    assert generate._tokens._cache_size() == 1
 
 
 def test_a_shared_beginning_is_run_once_and_changes_nothing(tiny, monkeypatch):

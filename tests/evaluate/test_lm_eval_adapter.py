@@ -19,9 +19,10 @@ from lm_eval.tasks import TaskManager
 from smem_jax import cli
 from smem_jax.data.held_out import ChoiceQuestion
 from smem_jax.errors import InputError
-from smem_jax.evaluate import ask, lm_eval_adapter, nll, patched
+from smem_jax.evaluate import ask, generate, lm_eval_adapter, nll, patched
 from smem_jax.evaluate.choices import ByLikelihood, Lettered
 from smem_jax.evaluate.measure import ASK_FRAME
+from smem_jax.evaluate.sampling import Sampling
 
 _DOCS = Path(__file__).parents[2] / "docs" / "evaluating.md"
 _TEMPLATE = "{% for m in messages %}{{ m.role[0] }}>{{ m.content }}<eos>{% endfor %}"
@@ -219,11 +220,29 @@ def test_texts_are_generated_until_what_a_task_says(lm, oracle, talker):
     )
     assert cut == oracle.says(long[-32:], 8)
     for options, message in (
-        ({"do_sample": True, "temperature": 1.0}, "do_sample=True"),
+        ({"typical_p": 0.5}, "typical_p=0.5: the model 'smem' has no such option of generation"),
+        ({"num_beams": 4}, "num_beams=4: the model 'smem' has no such option"),
+        ({"do_sample": True, "top_p": 0, "max_gen_toks": 8}, "top_p=0.0 must be above 0"),
         ({"max_gen_toks": 40}, "max_gen_toks=40 must be from 1 to 39"),
     ):
         with pytest.raises(InputError, match=message):
             lm(max_length=40).generate_until(requests("generate_until", ("b", options)))
+
+
+def test_a_task_may_ask_for_samples(lm, talker):
+    model, tokenizer = talker
+    stop = {"until": ["\n"], "max_gen_toks": 12, "num_beams": 1}
+    drawn = {"do_sample": True, "temperature": 4.0, "top_p": 0.9, "top_k": 4}
+    wanted = [("cb", stop | drawn)] * 6 + [("cb", stop), ("cb", stop | {"do_sample": True})]
+    found = lm(seed=7).generate_until(requests("generate_until", *wanted))
+    row = tokenizer.encode("cb")
+    sampling = Sampling(4.0, 0.9, 7, 12, 4)
+    assert found[:6] == generate.until(model, tokenizer, [row] * 6, 12, ["\n"], sampling=sampling)
+    assert found[6:7] == generate.until(model, tokenizer, [row], 12, ["\n"])
+    plain = Sampling(1.0, seed=7, max_new_tokens=12)
+    assert found[7:] == generate.until(model, tokenizer, [row], 12, ["\n"], 50, plain, [7])
+    assert len(set(found)) > 2
+    assert lm(seed=8).generate_until(requests("generate_until", *wanted[:6])) != found[:6]
 
 
 def test_a_last_message_may_go_on(lm, talker, monkeypatch):
@@ -246,6 +265,7 @@ def test_a_last_message_may_go_on(lm, talker, monkeypatch):
         ("patch=nowhere.safetensors", "nowhere.safetensors: no such file"),
         ("workdir=nowhere", "nowhere holds no finished run"),
         ("model={model},max_length=513", "max_length=513 must be a number from 2 to 512"),
+        ("model={model},seed=1.5", "seed=1.5 must be a number from 0"),
         ("model={model},without_memory=2", "without_memory=2 must be true or false"),
     ],
 )

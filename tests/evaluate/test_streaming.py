@@ -1,13 +1,11 @@
 """Text that comes token by token is the text that comes at once."""
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 import pytest
 
 from smem_jax.errors import InputError
-from smem_jax.evaluate import generate, streaming
-from smem_jax.evaluate.streaming import Sampling, Streamer
+from smem_jax.evaluate import generate
+from smem_jax.evaluate.sampling import Sampling
+from smem_jax.evaluate.streaming import Streamer
 
 
 def stops_of(tokenizer) -> frozenset[int]:
@@ -46,38 +44,6 @@ def test_a_seed_gives_the_same_text_and_others_give_others(talker):
 
     assert text(1) == text(1)
     assert len({text(seed) for seed in range(6)}) > 3
-
-
-def test_tokens_are_drawn_with_their_probabilities():
-    logits = jnp.log(jnp.asarray([0.5, 0.3, 0.15, 0.05]))
-    keys = jax.random.split(jax.random.key(0), 4000)
-
-    def shares(temperature: float, top_p: float) -> np.ndarray:
-        arguments = jnp.float32(temperature), jnp.float32(top_p)
-        drawn = jax.vmap(lambda key: streaming._choose(logits, *arguments, key))(keys)
-        return np.bincount(np.asarray(drawn), minlength=4) / len(keys)
-
-    np.testing.assert_allclose(shares(1, 1), [0.5, 0.3, 0.15, 0.05], atol=0.03)
-    # The first two have 0.8 of it.
-    np.testing.assert_allclose(shares(1, 0.75), [5 / 8, 3 / 8, 0, 0], atol=0.03)
-    squares = np.asarray([0.5, 0.3, 0.15, 0.05]) ** 2
-    np.testing.assert_allclose(shares(0.5, 1), squares / squares.sum(), atol=0.03)
-    np.testing.assert_array_equal(shares(0, 1), [1, 0, 0, 0])
-    np.testing.assert_array_equal(shares(1, 0.01), [1, 0, 0, 0])
-
-
-@pytest.mark.parametrize(
-    ("sampling", "message"),
-    [
-        (Sampling(temperature=-1), "temperature=-1 must be at least 0"),
-        (Sampling(temperature=float("nan")), "temperature=nan"),
-        (Sampling(top_p=0), "top_p=0 must be above 0"),
-        (Sampling(max_new_tokens=0), "max_new_tokens=0 must be at least 1"),
-    ],
-)
-def test_sampling_that_makes_no_sense_is_refused(sampling, message):
-    with pytest.raises(InputError, match=message):
-        sampling.check()
 
 
 def test_a_prompt_that_leaves_no_room_is_refused(talker):

@@ -13,7 +13,8 @@ from flax import nnx
 from smem_jax import cli
 from smem_jax import patch as patches
 from smem_jax.evaluate import ask, heard
-from smem_jax.evaluate.streaming import Sampling, Streamer
+from smem_jax.evaluate.sampling import Sampling
+from smem_jax.evaluate.streaming import Streamer
 from smem_jax.memory.layer import MemoryLayer
 from smem_jax.memory.relevance import RelevanceGate
 from smem_jax.memory.tables import ValueTable

@@ -86,9 +86,8 @@ def test_patches_and_ask(tmp_path):
         "learner.relevance_threshold": 1,
     }
     sizes = ("--facts", "2", "--lessons", "4", "--slots", "2048", "--workdir", str(tmp_path))
-    rows = _rows(
-        tmp_path, "patches", *sizes, *(f"{name}={value}" for name, value in fields.items())
-    )
+    overrides = [f"{name}={value}" for name, value in fields.items()]
+    rows = _rows(tmp_path, "patches", *sizes, *overrides)
     assert rows[0]["seconds"] > 0 and rows[0]["what"] == "4 lessons on a table of 2,048 rows"
     kinds = [row["what"].partition(",")[0] for row in rows[1:]]
     assert kinds == ["each alone"] * 4 + ["both on"] + ["merged"] * 4
@@ -97,3 +96,15 @@ def test_patches_and_ask(tmp_path):
     [row] = _rows(tmp_path, "ask", "--patch", str(tmp_path / "first.safetensors"), "--rounds", "1")
     assert row["first_token_seconds"] > 0 and row["tokens_per_second"] > 0
     assert row["rows"] == 24
+    (tmp_path / "rows.json").unlink()
+    parts = ("nothing taught before", "behind the stream", "behind it, 600 slots")
+    only = [argument for part in parts for argument in ("--only", part)]
+    given = ["--patch", str(tmp_path / "first.safetensors"), "--facts", "2", *only]
+    known = f"evaluate.known={c.evaluate.known}"
+    rows = _rows(tmp_path, "later_facts", *given, *overrides, known)
+    assert [row["part"] for row in rows] == list(parts)
+    assert all(row["taught_before"] == row["facts"] == 2 for row in rows)
+    for row in rows:
+        assert 0 <= row["reworded_low"] <= row["reworded"] <= row["reworded_high"] <= 1
+    first, behind, more = (row["slots"] for row in rows)
+    assert first == behind == 24 < more

@@ -1,0 +1,131 @@
+"""Why later facts of a stream are learned less well, and what would help.
+
+    smem sweep --config configs/sweeps/facts.py --results RESULTS --only NAME --keep-checkpoints
+    python -m benchmarks.later_facts --patch runs/sweep/NAME-HASH/memory.safetensors [--seed N]
+        [--facts N] [--only PART] [SECTION.FIELD=VALUE ...]
+
+The next facts behind those of a stream of configs/stream_facts.py are taught by
+`smem_jax.train.teacher`, once to a memory in which nothing is taught and once behind all that the
+stream taught, with the settings of the stream and with single ones changed. They are the same facts
+each time, so what differs is which rows are left, not how hard the facts are. Measured are recall
+in other words and as trained, with 95 % intervals by the bootstrap over facts, and what is kept of
+the known set. Writes benchmarks/results/later_facts.json after each part; what is there already is
+not made again. About seven minutes of two CPU cores a part.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import tqdm
+from ml_collections import ConfigDict
+
+from benchmarks import timing
+from smem_jax import config as config_module
+from smem_jax import patch as patches
+from smem_jax.evaluate import bootstrap
+from smem_jax.memory.tables import CompactTable
+from smem_jax.models.retrofit import memory_layer
+from smem_jax.stream_settings import stream_defaults
+from smem_jax.train import stream_inputs
+from smem_jax.train.recall_matrix import RecallMatrix
+from smem_jax.train.stream_inputs import Inputs
+from smem_jax.train.teacher import Teacher
+
+_ROOT = Path(__file__).resolve().parents[1]
+_KNOWN_ALONE = [f"evaluate.{task}=" for task in ("nq", "gsm8k", "mmlu", "trivia_choices")]
+_KNOWN_ALONE += ["evaluate.untaught=", "evaluate.wikitext="]
+# Whether behind the stream, and what is set otherwise.
+PARTS: dict[str, tuple[bool, list[str]]] = {
+    "nothing taught before": (False, []),
+    "behind the stream": (True, []),
+    "behind it, 600 slots": (True, ["learner.top_t=600"]),
+    "behind it, slots of up to 200 documents": (True, ["learner.max_document_frequency=200"]),
+    "behind it, 16 steps": (True, ["learner.steps=16"]),
+}
+
+
+def main() -> None:
+    """Teaches, measures and writes, part by part."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--patch", type=Path, required=True, help="what the stream taught")
+    parser.add_argument("--seed", type=int, default=0, help="of the stream")
+    parser.add_argument("--facts", type=int, default=100)
+    parser.add_argument("--only", action="append", choices=PARTS)
+    parser.add_argument("--output", type=Path, default=timing.RESULTS / "later_facts.json")
+    parser.add_argument("overrides", nargs="*", metavar="SECTION.FIELD=VALUE")
+    args = parser.parse_args()
+    before = patches.combined([patches.load(args.patch)])
+    taught = len(before.lessons)
+    made = json.loads(args.output.read_text())["rows"] if args.output.is_file() else []
+    rows = {row["part"]: row for row in made}
+    inputs = None
+    for part in args.only or PARTS:
+        key = {"part": part, "seed": args.seed, "taught_before": taught, "facts": args.facts}
+        if rows.get(part, {}).items() >= key.items():
+            continue
+        is_behind, changed = PARTS[part]
+        overrides = [f"seed={args.seed}", f"lessons.count={taught + args.facts}", *_KNOWN_ALONE]
+        path = _ROOT / "configs" / "stream_facts.py"
+        config = config_module.load(
+            path, [*overrides, *args.overrides, *changed], stream_defaults()
+        )
+        inputs = inputs or _inputs(config)
+        found = _taught(config, inputs, before if is_behind else None, taught)
+        rows[part] = key | found
+        columns = {"part": "", "reworded": ".3f", "trained": ".3f", "known": ".4f", "slots": ""}
+        timing.show([rows[part]], columns)
+        timing.write("later_facts", list(rows.values()), args.output)
+
+
+def _inputs(config: ConfigDict) -> Inputs:
+    """What the stream had, without the table of all slots: the rows are those of the teacher."""
+    inputs = stream_inputs.load(config)
+    layer: Any = memory_layer(inputs.model, inputs.block)
+    layer.table = CompactTable.empty(layer.config)
+    return inputs
+
+
+def _taught(
+    config: ConfigDict, inputs: Inputs, known: patches.Combined | None, first: int
+) -> dict[str, Any]:
+    """Teaches the lessons from `first` on, and asks about them."""
+    assert inputs.background is not None
+    lessons = inputs.lessons[first:]
+    started = time.monotonic()
+    teacher = Teacher(
+        inputs.model,
+        inputs.tokenizer,
+        inputs.block,
+        inputs.background,
+        config.learner,
+        config.lessons.lengths,
+        known,
+    )
+    for lesson in tqdm.tqdm(lessons, desc="teaching"):
+        teacher.teach(lesson)
+    model = teacher.model()
+    recall = RecallMatrix(inputs.tokenizer, lessons, len(lessons)).shares(model, len(lessons))
+    tasks = stream_inputs.suite(config, inputs.tokenizer)
+    return {
+        **_with_interval("reworded", recall["reworded"]),
+        **_with_interval("trained", recall["trained"]),
+        "known": float(np.mean(tasks.measure(model)["known"])),
+        "slots": len(teacher.learned().slots),
+        "seconds": time.monotonic() - started,
+    }
+
+
+def _with_interval(name: str, shares: Sequence[float]) -> dict[str, float]:
+    low, high = bootstrap.interval(np.asarray(shares, np.float64))
+    return {name: float(np.mean(shares)), f"{name}_low": low, f"{name}_high": high}
+
+
+if __name__ == "__main__":
+    jax.config.update("jax_platforms", "cpu")
+    main()

@@ -89,8 +89,8 @@ def restored(
 ) -> Patch:
     """The same patch in another `storage`, under another `name`, or telling less.
 
-    Rows that are zero are left out. `taught` keeps the texts, their SHA-256 or nothing, and
-    `layout` the queries and sub-keys.
+    Rows that are zero are left out, unless a relevance gate counts their reads. `taught` keeps the
+    texts, their SHA-256 or nothing, and `layout` the queries and sub-keys.
     """
     if storage is not None:
         patch = _stored(patch, storage, rank)
@@ -106,9 +106,16 @@ def restored(
 
 
 def _stored(patch: Patch, storage: str, rank: int) -> Patch:
+    """Without rows that are zero, which are heard nowhere; but with a relevance gate they say which
+    lesson a text is about, and stand behind the other rows of their lesson.
+    """
     rows = patch.rows.take(np.arange(len(patch.slots)))
-    kept = rows.any(axis=1)
-    before = np.concatenate([[0], np.cumsum(kept)])
-    starts = before[patch.starts].astype(np.int32)
-    encoded = storages.encode(rows[kept], starts, storage, rank)
-    return dataclasses.replace(patch, slots=patch.slots[kept], starts=starts, rows=encoded)
+    lessons = patch.lesson_of_rows()
+    is_zero = np.logical_not(rows.any(axis=1))
+    order = np.lexsort((is_zero, lessons))
+    if patch.about.relevance is None:
+        order = order[~is_zero[order]]
+    sizes = np.bincount(lessons[order], minlength=patch.num_lessons)
+    starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
+    encoded = storages.encode(rows[order], starts, storage, rank)
+    return dataclasses.replace(patch, slots=patch.slots[order], starts=starts, rows=encoded)

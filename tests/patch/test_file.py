@@ -114,7 +114,13 @@ def about(**fields) -> str:
         ({"tensors": {"slots": np.asarray([1, 2], np.int32)}}, r"\(2,\) slots for 4 rows"),
         ({"tensors": {"slots": None}}, "'slots' are missing"),
         ({"tensors": {"starts": np.asarray([0, 3, 2], np.int32)}}, "starts do not ascend"),
-        ({"tensors": {"starts": np.asarray([0, 1, 3], np.int32)}}, "factors has shape"),
+        ({"tensors": {"starts": np.asarray([0, 1, 3], np.int32)}}, "filled rows are not"),
+        ({"tensors": {"rows.filled": np.asarray([1, -1], np.int32)}}, "filled rows are not"),
+        (
+            {"tensors": {"rows.filled": np.asarray([1, 1], np.float32)}},
+            "filled rows are not",
+        ),
+        ({"tensors": {"rows.filled": np.asarray([1, 0], np.int32)}}, "factors has shape"),
         ({"tensors": {"rows.factor_scales": np.full((2, 4), np.nan, np.float16)}}, "has NaN"),
         ({"tensors": {"query_bias": np.full(16, np.inf, np.float32)}}, "has NaN or infinity"),
         ({"tensors": {"rows.more": np.zeros(3, np.float32)}}, "are not known"),
@@ -163,16 +169,46 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
 
 
-def test_other_storage_leaves_out_what_is_zero_and_tells_as_much_as_is_asked_for():
-    patch = whole("float32")
+def _with_a_zero_row(patch):
+    """The third of four rows, the middle one of its lesson, is zero."""
     rows = np.array(patch_cases.rows_of(patch))
     rows[2] = 0
-    patch = dataclasses.replace(patch, rows=storage.encode(rows, patch.starts, "float32"))
+    return dataclasses.replace(patch, rows=storage.encode(rows, patch.starts, "float32")), rows
+
+
+def test_other_storage_tells_as_much_as_is_asked_for():
+    patch, rows = _with_a_zero_row(whole("float32"))
     found = patches.restored(patch, storage="int8", name="small", taught="hashes", layout=False)
-    assert found.slots.tolist() == [5, 3, 1] and found.starts.tolist() == [0, 1, 3]
-    np.testing.assert_allclose(patch_cases.rows_of(found), rows[[0, 1, 3]], atol=0.02)
+    places = [found.slots.tolist().index(slot) for slot in patch.slots]
+    np.testing.assert_allclose(patch_cases.rows_of(found)[places], rows, atol=0.02)
     assert found.about.name == "small" and found.layout is None
     assert [len(text) for text in found.about.taught] == [64, 64]
     assert patches.restored(patch, taught="none").about.taught is None
     with pytest.raises(InputError, match="taught='all' must be texts, hashes or none"):
         patches.restored(patch, taught="all")
+
+
+@pytest.mark.parametrize("stored", storage.STORAGES)
+def test_zero_rows_are_left_out_unless_a_gate_counts_their_reads(stored):
+    patch, _ = _with_a_zero_row(whole("float32"))
+    assert patch.about.relevance is not None
+    found = patches.restored(patch, storage=stored, rank=4)
+    before, after = (patches.combined([p]) for p in (patch, found))
+    assert dict(zip(after.slots, after.groups, strict=True)) == dict(
+        zip(before.slots, before.groups, strict=True)
+    )
+    silent = dict(zip(after.slots.tolist(), after.rows, strict=True))[60]
+    assert not silent.any() and after.rows.any(axis=1).sum() == 3
+    if stored == "low_rank":
+        assert len(found.rows.arrays["factors"]) == 3
+    without = dataclasses.replace(patch.about, relevance=None)
+    found = patches.restored(dataclasses.replace(patch, about=without), storage=stored, rank=4)
+    assert found.slots.tolist() == [5, 3, 1] and found.starts.tolist() == [0, 1, 3]
+
+
+def test_low_rank_patches_of_before_zero_rows_took_no_room_are_read(tmp_path):
+    path = tmp_path / "p.safetensors"
+    rewritten(path, {"rows.filled": None})
+    np.testing.assert_array_equal(
+        patch_cases.rows_of(patches.load(path)), patch_cases.rows_of(whole())
+    )

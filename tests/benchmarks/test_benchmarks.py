@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import tiny_stream
 
+from benchmarks import later_facts
+
 _ROOT = Path(__file__).resolve().parents[2]
 _SMALL = ["--tokens", "16", "--reads", "8", "--value-dim", "32", "--rounds", "2"]
 
@@ -97,14 +99,12 @@ def test_patches_and_ask(tmp_path):
     assert row["first_token_seconds"] > 0 and row["tokens_per_second"] > 0
     assert row["rows"] == 24
     (tmp_path / "rows.json").unlink()
-    parts = ("nothing taught before", "behind the stream", "behind it, 600 slots")
-    only = [argument for part in parts for argument in ("--only", part)]
-    given = ["--patch", str(tmp_path / "first.safetensors"), "--facts", "2", *only]
+    given = ["--patch", str(tmp_path / "first.safetensors"), "--facts", "2"]
     known = f"evaluate.known={c.evaluate.known}"
     rows = _rows(tmp_path, "later_facts", *given, *overrides, known)
-    assert [row["part"] for row in rows] == list(parts)
+    assert [row["part"] for row in rows] == list(later_facts.PARTS)
     assert all(row["taught_before"] == row["facts"] == 2 for row in rows)
     for row in rows:
         assert 0 <= row["reworded_low"] <= row["reworded"] <= row["reworded_high"] <= 1
-    first, behind, more = (row["slots"] for row in rows)
-    assert first == behind == 24 < more
+    first, behind, silenced, more = (row["slots"] for row in rows)
+    assert first == behind == silenced == 24 < more

@@ -181,10 +181,10 @@ def _recall(size: int, overrides: Sequence[str], workdir: Path) -> Iterator[dict
 
     for kind in storage.STORAGES:
         stored = [patches.restored(patch, storage=kind) for patch in taught]
-        size = sum(array.nbytes for array in stored[0].rows.arrays.values())
+        num_bytes = sum(array.nbytes for array in stored[0].rows.arrays.values())
         yield {
             "what": f"each alone, {kind}",
-            "mb": (size + stored[0].slots.nbytes) / 1e6,
+            "mb": (num_bytes + stored[0].slots.nbytes) / 1e6,
             **shares(stored[:1], 0),
             **shares(stored[1:], 1),
         }

@@ -66,15 +66,16 @@ def main() -> None:
     parser.add_argument("--slots", type=int, default=2**20)
     parser.add_argument("overrides", nargs="*", metavar="SECTION.FIELD=VALUE")
     args = parser.parse_args()
+    if args.only == "stream" and args.stream is None:
+        parser.error("--only stream needs --stream FILE")
     rows = []
     kept = args.output or timing.RESULTS / "patches.json"
-    before = json.loads(kept.read_text())["rows"] if args.only else []
+    before = json.loads(kept.read_text())["rows"] if kept.is_file() else []
     for part in _PARTS:
-        if args.only not in (None, part):
+        if args.only not in (None, part) or (part == "stream" and args.stream is None):
             rows += [row for row in before if row["part"] == part]
         elif part == "stream":
-            if args.stream is not None:
-                rows += [{"part": part, **row} for row in _stream(args.stream, args.overrides)]
+            rows += [{"part": part, **row} for row in _stream(args.stream, args.overrides)]
         elif part == "apply":
             rows.append(_apply(args.lessons, args.slots))
         else:
@@ -123,6 +124,7 @@ def _on_and_off(patch: patches.Patch) -> dict[str, Any]:
     small = dataclasses.replace(patch, slots=patch.slots[:1], starts=starts, rows=few)
     table.apply(small)  # compiles
     table.revert(patch.about.name)
+    Path("/proc/self/clear_refs").write_text("5")  # so that the peak is what is held now
     held = _peak_bytes()
     seconds: dict[str, list[float]] = {"apply": [], "revert": []}
     for _ in range(_ROUNDS):
@@ -144,7 +146,7 @@ def _on_and_off(patch: patches.Patch) -> dict[str, Any]:
 
 
 def _peak_bytes() -> int:
-    """The most memory of this process; what `resource` says begins with that of its parent."""
+    """The most memory of this process since that was last cleared, on Linux."""
     found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
     assert found is not None
     return int(found[1]) * 1024
@@ -230,6 +232,9 @@ def _stream(path: Path, overrides: Sequence[str]) -> Iterator[dict[str, Any]]:
             "mb": sizes[kind] / 1e6,
             "first": float(np.nanmean(found["reworded"])),
             "first_trained": float(np.nanmean(found["trained"])),
+            "silent_rows": float(
+                np.mean(~given.rows.take(np.arange(len(given.slots))).any(axis=1))
+            ),
         }
     yield {"what": f"{count:,} lessons of a stream on {small.about.num_slots:,} rows", **timed}
 

@@ -8,7 +8,7 @@ The next facts behind those of a stream of configs/stream_facts.py are taught by
 `smem_jax.train.teacher`, once to a memory in which nothing is taught and once behind all that the
 stream taught, with the settings of the stream and with one thing changed. They are the same facts
 each time, so what differs is not how hard they are, but which rows are left and what those of other
-facts say; with the rows of the stream silenced, the first alone. Measured are recall
+facts say; where these are silenced, only which rows are left. Measured are recall
 in other words and as trained, with 95 % intervals by the bootstrap over facts, and what is kept of
 the known set. Writes benchmarks/results/later_facts.json after each part; what is there already is
 not made again. About seven minutes of two CPU cores a part.
@@ -60,30 +60,43 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=timing.RESULTS / "later_facts.json")
     parser.add_argument("overrides", nargs="*", metavar="SECTION.FIELD=VALUE")
     args = parser.parse_args()
-    before = patches.combined([patches.load(args.patch)])
+    patch = patches.load(args.patch)
+    before, identity = patches.combined([patch]), patch.identity[:16]
+    del patch
     taught = len(before.lessons)
     made = json.loads(args.output.read_text())["rows"] if args.output.is_file() else []
     rows = {row["part"]: row for row in made}
     inputs = None
     for part in args.only or PARTS:
-        key = {"part": part, "seed": args.seed, "taught_before": taught, "facts": args.facts}
+        key = {
+            "part": part,
+            "seed": args.seed,
+            "patch": identity,
+            "taught_before": taught,
+            "facts": args.facts,
+            "overrides": args.overrides,
+        }
         if rows.get(part, {}).items() >= key.items():
             continue
-        rows_before, changed = PARTS[part]
-        known = None if rows_before == "none" else before
-        if rows_before == "silent":
-            known = before._replace(rows=np.zeros_like(before.rows))
+        how, changed = PARTS[part]
         overrides = [f"seed={args.seed}", f"lessons.count={taught + args.facts}", *_KNOWN_ALONE]
         path = _ROOT / "configs" / "stream_facts.py"
         config = config_module.load(
             path, [*overrides, *args.overrides, *changed], stream_defaults()
         )
         inputs = inputs or _inputs(config)
-        found = _taught(config, inputs, known, taught)
+        found = _taught(config, inputs, rows_before(how, before), taught)
         rows[part] = key | found
         columns = {"part": "", "reworded": ".3f", "trained": ".3f", "known": ".4f", "slots": ""}
         timing.show([rows[part]], columns)
         timing.write("later_facts", list(rows.values()), args.output)
+
+
+def rows_before(how: str, before: patches.Combined) -> patches.Combined | None:
+    """What was taught before, 'heard' or 'silent', with its slots taken; None for 'none'."""
+    if how == "none":
+        return None
+    return before if how == "heard" else before._replace(rows=np.zeros_like(before.rows))
 
 
 def _inputs(config: ConfigDict) -> Inputs:

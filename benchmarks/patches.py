@@ -10,7 +10,7 @@ greedy decoding. `apply` puts a patch of `--lessons` (1,000) of 300 rows (random
 on a table of `--slots` (2**20) rows of width 576 and takes it off. With `--stream`, the patch that
 a `smem stream` of configs/stream_facts.py left in its work directory is stored as low_rank, put on
 and taken off, and its facts are asked; `seed=N` where the stream had another one. Writes
-benchmarks/results/patches.json; takes about half an hour of two CPU cores; patches that were taught
+benchmarks/results/patches.json; takes about a quarter of an hour of two CPU cores; patches that were taught
 are not taught again. With `--only apply`, `recall` or `stream` the rows of the other parts stay as
 they are.
 """

@@ -17,18 +17,24 @@ class Along:
 
     Args:
       asked: as `evaluate.measure.probes` makes them. The reworded ones are asked; of more than 64,
-        as many at even distances.
+        64 at even distances.
       text: as for `evaluate.measure`; its first 6,144 characters are read.
     """
 
     def __init__(self, tokenizer: Tokenizer, asked: Sequence[Probe], text: Sequence[str]):
         reworded = [probe for probe in asked if probe.kind == "reworded"]
-        reworded = reworded[:: -(-len(reworded) // _MOST_PROMPTS) or 1]
+        count = min(len(reworded), _MOST_PROMPTS)
+        reworded = [reworded[n * len(reworded) // count] for n in range(count)]
         self._tokenizer = tokenizer
         self._prompts = Prompts(
             tokenizer, [p.prompt for p in reworded], [p.fact.answer for p in reworded], "recall"
         )
-        self._text = "\n".join(text)[:_TEXT_CHARACTERS].splitlines()
+        beginning = "\n".join(text)[:_TEXT_CHARACTERS]
+        self._text = beginning.split("\n") if beginning else []
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to measure."""
+        return bool(len(self._prompts) or self._text)
 
     def __call__(self, model: Transformer) -> dict[str, float]:
         """`recall`, the share of wordings that the taught answer follows, token by token and to its

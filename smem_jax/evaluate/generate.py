@@ -81,7 +81,8 @@ def until(
     token it begins, and before a special token. Rows have to leave `max_new_tokens` positions free.
 
     With a `sampling` of a temperature above 0, tokens are drawn at random, for each row by its own
-    of `numbers` (0, 1, 2, ... if not given) and the seed, in whatever batch it stands.
+    of `numbers` (0, 1, 2, ... if not given) and the seed, in whatever batch it stands. Raises
+    ValueError where there are not as many numbers as rows.
     """
     whole = {index for stop in stops for index in tokenizer.ids_containing(stop)}
     # A stop that comes in other tokens than these costs time: the text is cut all the same.
@@ -89,6 +90,8 @@ def until(
     ends = [*tokenizer.special_ids, *whole]
     draw = None
     if sampling is not None and sampling.temperature > 0:
+        if numbers and len(numbers) != len(rows):
+            raise ValueError(f"{len(numbers)} numbers for {len(rows)} rows")
         own = jnp.asarray(list(numbers or range(len(rows))), jnp.uint32)
         keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(sampling.seed), own)
         draw = _Draw(choice(sampling), keys)
@@ -167,8 +170,7 @@ def _tokens(
     `tokens` int32 [batch, seq] are prompts behind the shared prefix, padded on the right, of
     `lengths` [batch]; a row of length zero is padding. `is_stop` is bool [vocab_size];
     `endings` int32 [num_endings, width] are rows of tokens that stop as well, `_ANY` before shorter
-    ones. The likeliest tokens, unless a `draw` is given. The loop ends when all have
-    stopped.
+    ones. The likeliest tokens, unless a `draw` is given. The loop ends when all have stopped.
     """
     model = nnx.merge(graphdef, state)
     batch, seq = tokens.shape

@@ -13,8 +13,8 @@ class Sampling(NamedTuple):
     """How a token is chosen.
 
     With `temperature` 0 the likeliest. Else at random: probabilities are those at that temperature,
-    of the `top_k` likeliest tokens (0: of all), and of the likeliest of these that together have
-    `top_p` of them, drawn by `seed`.
+    of the `top_k` likeliest tokens (0: of all; of more, where the last of them are equal), and of
+    the likeliest of these that together have `top_p` of them, drawn by `seed`.
     """
 
     temperature: float = 0.0

@@ -46,9 +46,17 @@ class LowRank:
             filled = sizes
         else:
             arrays["filled"] = filled
-            is_right = filled.dtype == np.int32 and filled.shape == sizes.shape
-            if not is_right or (filled < 0).any() or (filled > sizes).any():
-                raise InputError("filled rows are not from 0 to all of each lesson")
+            if (filled.dtype, filled.shape) != (np.int32, sizes.shape):
+                raise InputError(
+                    f"filled has shape {filled.shape} and type {filled.dtype}; int32 for each of "
+                    f"{len(sizes)} lessons is right"
+                )
+            wrong = np.flatnonzero((filled < 0) | (filled > sizes))
+            if wrong.size:
+                lesson = wrong[0]
+                raise InputError(
+                    f"filled={filled[lesson]} of lesson {lesson}, which has {sizes[lesson]} rows"
+                )
         num_lessons, rank = len(starts) - 1, factor_scales.shape[-1] if factor_scales.ndim else 0
         num_filled = int(filled.sum(dtype=np.int64))
         for name, shape, dtype in (
@@ -125,7 +133,8 @@ def encode(rows: np.ndarray, starts: np.ndarray, rank: int) -> LowRank:
         packed, scales[0, lesson] = _in_4_bits(left.T, transpose=True)
         factors.append(packed)
         bases[lesson], scales[1, lesson] = _in_4_bits(right)
-    return LowRank(np.concatenate(factors), scales[0], bases, scales[1], np.asarray(starts), filled)
+    fewer = filled if (filled != np.diff(starts)).any() else None
+    return LowRank(np.concatenate(factors), scales[0], bases, scales[1], np.asarray(starts), fewer)
 
 
 def _halves(rows: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:

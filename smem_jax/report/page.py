@@ -133,8 +133,8 @@ _SECTIONS = {
     ),
     "along": (
         "Along the way",
-        "Recall of reworded questions, token by token; below, how much less likely a part of the "
-        "text that was not taught became, nats per token.",
+        "Recall of reworded questions, token by token, and how much less likely a part of the text "
+        "that was not taught became, nats per token.",
     ),
     "training": (
         "Training",

@@ -37,12 +37,13 @@ def train(
     schedule: Schedule,
     config: ConfigDict,
     workdir: Path,
-    along: Callable[[Transformer], dict[str, float]],
+    along: Callable[[Transformer], dict[str, float]] | None,
 ) -> Learned:
     """Takes `config.train.steps` steps and returns what they added.
 
     What `along` measures of the model every `config.evaluate.every` steps, from the untaught one to
-    that after the last step, is in `metrics.jsonl` at the number of steps taken.
+    that after the last step, is in `metrics.jsonl` at the number of steps taken. Meanwhile there is
+    a second value table.
 
     Resumes from the latest checkpoint under `workdir`. A step depends on its number, the seed and
     the state alone, so a run that was cut off ends as it would have.
@@ -69,13 +70,15 @@ def train(
     graphdef, frozen = without_table(model, settings.block)
     ordinary = jax.tree.map(jnp.asarray, prepared.ordinary)
     skipped = Skipped(c.max_skipped)
+    every = config.evaluate.every if along is not None else 0
 
     def along_with(rows: jax.Array) -> dict[str, float]:
         layer: Any = memory_layer(model, settings.block)
         untaught = layer.table.values
-        written = _with_rows(table, prepared.working.slots, rows)
+        written = with_rows(table, prepared.working.slots, rows)
         layer.table.values = untaught.replace(written)
         try:
+            assert along is not None
             return along(model)
         finally:
             layer.table.values = untaught
@@ -87,7 +90,7 @@ def train(
             progress = tqdm.trange(first, c.steps, desc="teaching", initial=first, total=c.steps)
             for step in progress:
                 measured = {}
-                if config.evaluate.every and step % config.evaluate.every == 0:
+                if every and step % every == 0:
                     measured = along_with(state.values)
                 started = time.perf_counter()
                 batch, drift = _inputs(prepared, schedule, step, c.drift_tokens, config.seed)
@@ -120,7 +123,7 @@ def train(
                 is_due = (step + 1) % c.checkpoint_every == 0 and step + 1 < c.steps
                 if is_due and not skipped.in_a_row:
                     checkpoints.save(step + 1, state)
-            if config.evaluate.every:
+            if every:
                 metrics.write(c.steps, **along_with(state.values))
     changed = np.flatnonzero(np.asarray(state.changed))
     slots = prepared.working.slots[changed].astype(np.int32)
@@ -129,8 +132,11 @@ def train(
 
 
 @jax.jit
-def _with_rows(table: jax.Array, slots: np.ndarray, rows: jax.Array) -> jax.Array:
-    """A table with other rows; by their bits, since XLA for CPUs scatters bfloat16 as float32."""
+def with_rows(table: jax.Array, slots: np.ndarray, rows: jax.Array) -> jax.Array:
+    """A copy of a table, float32 or bfloat16 [num_slots, value_dim], with other `rows` at `slots`.
+
+    By their bits, since XLA for CPUs scatters bfloat16 by way of a float32 table.
+    """
     bits = jnp.uint16 if table.dtype == jnp.bfloat16 else jnp.uint32
     as_bits = jax.lax.bitcast_convert_type(table, bits)
     rows = jax.lax.bitcast_convert_type(rows.astype(table.dtype), bits)

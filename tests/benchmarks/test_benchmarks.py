@@ -6,10 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import patch_cases
 import pytest
 import tiny_stream
 
 from benchmarks import later_facts
+from smem_jax import patch as patches
 
 _ROOT = Path(__file__).resolve().parents[2]
 _SMALL = ["--tokens", "16", "--reads", "8", "--value-dim", "32", "--rounds", "2"]
@@ -108,3 +110,19 @@ def test_patches_and_ask(tmp_path):
         assert 0 <= row["reworded_low"] <= row["reworded"] <= row["reworded_high"] <= 1
     first, behind, silenced, more = (row["slots"] for row in rows)
     assert first == behind == silenced == 24 < more
+    stream = ["--stream", str(tmp_path / "first.safetensors"), "lessons.count=2"]
+    rows = _rows(tmp_path, "patches", "--only", "stream", *stream, *overrides)
+    kinds = [row["what"].rpartition(", ")[2] for row in rows if row["part"] == "stream"]
+    assert kinds[:2] == ["float32", "low_rank"] and rows[-1]["seconds"] > 0
+
+
+@pytest.mark.parametrize("how", sorted({how for how, _ in later_facts.PARTS.values()}))
+def test_rows_of_a_stream_are_heard_or_silent_or_none(how):
+    patch = patch_cases.make([5, 3, 60], starts=[0, 1, 3])
+    whole = patches.combined([patch])
+    found = later_facts.rows_before(how, whole)
+    if how == "none":
+        assert found is None
+    else:
+        assert found.slots.tolist() == whole.slots.tolist()
+        assert found.rows.any(axis=1).tolist() == [how == "heard"] * 3

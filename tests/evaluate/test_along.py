@@ -34,20 +34,22 @@ def test_recall_is_the_share_of_reworded_prompts_that_the_taught_answer_follows(
 
 def test_of_many_prompts_as_many_at_even_distances_are_asked(talker, oracle):
     model, tokenizer = talker
-    asked, right = _asked(oracle, 170, 3)
+    asked, right = _asked(oracle, 192, 3)
     assert right[::3].mean() > 0 and not right[1::3].any()
     assert Along(tokenizer, asked, [])(model) == {"recall": right[::3].mean()}
+    assert Along(tokenizer, asked[:65], [])(model) == {"recall": right[:64].mean()}
 
 
 def test_of_a_long_text_the_beginning_is_read(talker):
     model, tokenizer = talker
-    text = ["abc def", "ghe"] * 1000
+    text = ["abc\x85def", "ghe"] * 1000  # a sign that ends lines elsewhere
     found = Along(tokenizer, [], text)(model)
-    lines = 2 * 6144 // len("abc def\nghe\n")
-    assert found == {"text_nll": nll.text_nll(model, tokenizer, text[:lines]).mean}
+    lines = [*text[: 2 * 6144 // len("abc\x85def\nghe\n")], ""]
+    assert found == {"text_nll": nll.text_nll(model, tokenizer, lines).mean}
     assert found["text_nll"] != nll.text_nll(model, tokenizer, text).mean
 
 
 def test_where_nothing_is_given_nothing_is_measured(talker):
     model, tokenizer = talker
+    assert not Along(tokenizer, [], []) and Along(tokenizer, [], ["a"])
     assert Along(tokenizer, [], [])(model) == {}

@@ -90,6 +90,8 @@ def test_a_row_draws_by_its_number_and_the_seed_in_whatever_batch_it_stands(talk
         whole[i] for i in places
     ]
     assert _until(talker, prompts, sampling._replace(seed=6)) != whole
+    with pytest.raises(ValueError, match="2 numbers for 12 rows"):
+        _until(talker, prompts, sampling, 50, [0, 1])
 
 
 def test_without_a_temperature_the_likeliest_is_said(talker, oracle):

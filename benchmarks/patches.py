@@ -10,9 +10,9 @@ greedy decoding. `apply` puts a patch of `--lessons` (1,000) of 300 rows (random
 on a table of `--slots` (2**20) rows of width 576 and takes it off. With `--stream`, the patch that
 a `smem stream` of configs/stream_facts.py left in its work directory is stored as low_rank, put on
 and taken off, and its facts are asked; `seed=N` where the stream had another one. Writes
-benchmarks/results/patches.json; takes about a quarter of an hour of two CPU cores; patches that were taught
-are not taught again. With `--only apply`, `recall` or `stream` the rows of the other parts stay as
-they are.
+benchmarks/results/patches.json; takes about a quarter of an hour of two CPU cores; patches that
+were taught are not taught again. With `--only apply`, `recall` or `stream` the rows of the other
+parts stay as they are.
 """
 
 import argparse
@@ -115,11 +115,11 @@ def _on_and_off_file(path: Path) -> dict[str, Any]:
 
 def _on_and_off(patch: patches.Patch) -> dict[str, Any]:
     """Seconds, medians, and what is held beside a table of the patch's size."""
-    num_slots = patch.about.num_slots
+    num_slots, (_, width) = patch.about.num_slots, patch.rows.shape()
     # Written once, so that all of its pages are counted before.
     zeroed = jax.jit(lambda table: table * 0, donate_argnums=0)
-    table = patches.PatchedTable(zeroed(jnp.full((num_slots, _WIDTH), 1.0)).block_until_ready())
-    few = storage.encode(np.ones((1, _WIDTH), np.float32), np.asarray([0, 1]), "float32")
+    table = patches.PatchedTable(zeroed(jnp.full((num_slots, width), 1.0)).block_until_ready())
+    few = storage.encode(np.ones((1, width), np.float32), np.asarray([0, 1]), "float32")
     starts = np.asarray([0, 1], np.int32)
     small = dataclasses.replace(patch, slots=patch.slots[:1], starts=starts, rows=few)
     table.apply(small)  # compiles

@@ -25,7 +25,8 @@ class Bound(NamedTuple):
     """`what` of figure `name` (before, after, the rise between, or the figure) and its bounds.
 
     Training amplifies what processors round differently: the same settings gave 93 to 97 % of the
-    facts, and -0.06 to +0.18 nats for the answers to NaturalQuestions. So a bound is the target less that spread, and the target is printed beside the figure.
+    facts, and -0.06 to +0.18 nats for the answers to NaturalQuestions. So a bound is the target
+    less that spread, and the target is printed beside the figure.
     """
 
     name: str

@@ -23,20 +23,17 @@ from typing import Any
 
 import jax
 import numpy as np
-import tqdm
 from ml_collections import ConfigDict
 
 from benchmarks import timing
+from benchmarks.patches import teach, without_table
 from smem_jax import config as config_module
 from smem_jax import patch as patches
 from smem_jax.evaluate import bootstrap
-from smem_jax.memory.tables import CompactTable
-from smem_jax.models.retrofit import memory_layer
 from smem_jax.stream_settings import stream_defaults
 from smem_jax.train import stream_inputs
 from smem_jax.train.recall_matrix import RecallMatrix
 from smem_jax.train.stream_inputs import Inputs
-from smem_jax.train.teacher import Teacher
 
 _ROOT = Path(__file__).resolve().parents[1]
 _KNOWN_ALONE = [f"evaluate.{task}=" for task in ("nq", "gsm8k", "mmlu", "trivia_choices")]
@@ -84,7 +81,9 @@ def main() -> None:
         config = config_module.load(
             path, [*overrides, *args.overrides, *changed], stream_defaults()
         )
-        inputs = inputs or _inputs(config)
+        if inputs is None:
+            inputs = stream_inputs.load(config)
+            without_table(inputs)
         found = _taught(config, inputs, rows_before(how, before), taught)
         rows[part] = key | found
         columns = {"part": "", "reworded": ".3f", "trained": ".3f", "known": ".4f", "slots": ""}
@@ -99,32 +98,13 @@ def rows_before(how: str, before: patches.Combined) -> patches.Combined | None:
     return before if how == "heard" else before._replace(rows=np.zeros_like(before.rows))
 
 
-def _inputs(config: ConfigDict) -> Inputs:
-    """What the stream had, without the table of all slots: the rows are those of the teacher."""
-    inputs = stream_inputs.load(config)
-    layer: Any = memory_layer(inputs.model, inputs.block)
-    layer.table = CompactTable.empty(layer.config)
-    return inputs
-
-
 def _taught(
     config: ConfigDict, inputs: Inputs, known: patches.Combined | None, first: int
 ) -> dict[str, Any]:
     """Teaches the lessons from `first` on, and asks about them."""
-    assert inputs.background is not None
     lessons = inputs.lessons[first:]
     started = time.monotonic()
-    teacher = Teacher(
-        inputs.model,
-        inputs.tokenizer,
-        inputs.block,
-        inputs.background,
-        config.learner,
-        config.lessons.lengths,
-        known,
-    )
-    for lesson in tqdm.tqdm(lessons, desc="teaching"):
-        teacher.teach(lesson)
+    teacher = teach(config, inputs, lessons, "teaching", known)
     model = teacher.model()
     recall = RecallMatrix(inputs.tokenizer, lessons, len(lessons)).shares(model, len(lessons))
     tasks = stream_inputs.suite(config, inputs.tokenizer)

@@ -152,7 +152,7 @@ def _peak_bytes() -> int:
     return int(found[1]) * 1024
 
 
-def _without_table(inputs: Inputs) -> None:
+def without_table(inputs: Inputs) -> None:
     """Rows are those of patches here; a table of all slots is not needed."""
     layer = memory_layer(inputs.model, inputs.block)
     layer.table = CompactTable.empty(layer.config)
@@ -163,7 +163,7 @@ def _recall(size: int, overrides: Sequence[str], workdir: Path) -> Iterator[dict
     path = _ROOT / "configs" / "stream_facts.py"
     config = config_module.load(path, [f"lessons.count={2 * size}", *overrides], stream_defaults())
     inputs = stream_inputs.load(config)
-    _without_table(inputs)
+    without_table(inputs)
     halves = inputs.lessons[:size], inputs.lessons[size:]
     taught = [
         _taught(config, inputs, lessons, workdir / f"{name}.safetensors")
@@ -215,7 +215,7 @@ def _stream(path: Path, overrides: Sequence[str]) -> Iterator[dict[str, Any]]:
         stream_defaults(),
     )
     inputs = stream_inputs.load(config)
-    _without_table(inputs)
+    without_table(inputs)
     asked = RecallMatrix(inputs.tokenizer, inputs.lessons, count)
     small = patches.restored(patch, storage="low_rank")
     with tempfile.TemporaryDirectory() as folder:
@@ -239,12 +239,14 @@ def _stream(path: Path, overrides: Sequence[str]) -> Iterator[dict[str, Any]]:
     yield {"what": f"{count:,} lessons of a stream on {small.about.num_slots:,} rows", **timed}
 
 
-def _taught(
-    config: ConfigDict, inputs: Inputs, lessons: Sequence[Lesson], path: Path
-) -> patches.Patch:
-    """The patch of some lessons, from its file where it is there."""
-    if path.is_file():
-        return patches.load(path)
+def teach(
+    config: ConfigDict,
+    inputs: Inputs,
+    lessons: Sequence[Lesson],
+    name: str,
+    known: patches.Combined | None = None,
+) -> Teacher:
+    """A teacher that has gone over some lessons once; `name` stands before the progress bar."""
     assert inputs.background is not None
     teacher = Teacher(
         inputs.model,
@@ -253,9 +255,20 @@ def _taught(
         inputs.background,
         config.learner,
         config.lessons.lengths,
+        known,
     )
-    for lesson in tqdm.tqdm(lessons, desc=path.stem):
+    for lesson in tqdm.tqdm(lessons, desc=name):
         teacher.teach(lesson)
+    return teacher
+
+
+def _taught(
+    config: ConfigDict, inputs: Inputs, lessons: Sequence[Lesson], path: Path
+) -> patches.Patch:
+    """The patch of some lessons, from its file where it is there."""
+    if path.is_file():
+        return patches.load(path)
+    teacher = teach(config, inputs, lessons, path.stem)
     patch = patches.make(
         teacher.learned(),
         memory_layer(inputs.model, inputs.block),

@@ -1,7 +1,6 @@
 """The training loop: batches, metrics, checkpoints, resumption."""
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 import tqdm
 from ml_collections import ConfigDict
 
+from smem_jax.evaluate.along import Along
 from smem_jax.kernels import huge_pages
 from smem_jax.models.retrofit import memory_layer
 from smem_jax.models.transformer import Transformer
@@ -37,7 +37,7 @@ def train(
     schedule: Schedule,
     config: ConfigDict,
     workdir: Path,
-    along: Callable[[Transformer], dict[str, float]] | None,
+    along: Along,
 ) -> Learned:
     """Takes `config.train.steps` steps and returns what they added.
 
@@ -70,7 +70,7 @@ def train(
     graphdef, frozen = without_table(model, settings.block)
     ordinary = jax.tree.map(jnp.asarray, prepared.ordinary)
     skipped = Skipped(c.max_skipped)
-    every = config.evaluate.every if along is not None else 0
+    every = config.evaluate.every if along else 0
 
     def along_with(rows: jax.Array) -> dict[str, float]:
         layer: Any = memory_layer(model, settings.block)
@@ -78,7 +78,6 @@ def train(
         written = with_rows(table, prepared.working.slots, rows)
         layer.table.values = untaught.replace(written)
         try:
-            assert along is not None
             return along(model)
         finally:
             layer.table.values = untaught

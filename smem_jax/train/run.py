@@ -95,7 +95,7 @@ def _teach(
     with clock("teach"):
         schedule = Schedule(data.examples, config.train.batch_size, config.seed)
         along = Along(base.tokenizer, data.probes, data.text)
-        learned = train(model, prepared, schedule, config, workdir, along or None)
+        learned = train(model, prepared, schedule, config, workdir, along)
         patch = _patch(config, learned, layer, base.fingerprint, data.facts, workdir)
         patches.save(patch, workdir / patches.LEARNED)
         patches.put(patch, layer)

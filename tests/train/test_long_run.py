@@ -1,6 +1,8 @@
 """20,000 steps: nothing of the process grows, and no row moves that was not chosen."""
 
+import ctypes
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +15,14 @@ _STEPS = 20_000
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(
+    not hasattr(ctypes.CDLL(None), "mallinfo2"),
+    reason="needs a C library that tells what is allocated: glibc 2.33 or later",
+)
 def test_nothing_grows_in_a_long_run_and_frozen_rows_keep_their_bits(tmp_path):
     done = subprocess.run(
         [sys.executable, str(_SCRIPT), str(tmp_path), str(_STEPS)],
+        env={**os.environ, "PYTHONMALLOC": "malloc"},
         capture_output=True,
         text=True,
         check=False,
@@ -28,7 +35,8 @@ def test_nothing_grows_in_a_long_run_and_frozen_rows_keep_their_bits(tmp_path):
     assert all(part["frozen_are_as_before"] and part["moved"] for part in parts)
     assert parts[-1]["frozen"] > 1000
     steps = np.arange(len(half)) * _STEPS / len(parts)
-    slope = np.polyfit(steps, [part["memory"] for part in half], 1)[0]  # bytes a step
-    print(f"memory grows by {slope:.1f} bytes a step; {json.dumps(half)}")
-    # A page that comes and goes in each part is all that a fit over ten may show.
-    assert slope < 50
+    slope = np.polyfit(steps, [part["allocated"] for part in half], 1)[0]  # bytes a step
+    print(f"memory grows by {slope:.2f} bytes a step; {json.dumps(half)}")
+    # The smallest piece that is allocated has 32 bytes, so that one left behind in each step would
+    # show as 32; caches that fill at their leisure show as less than 1.
+    assert slope < 8

@@ -17,58 +17,16 @@
 # A restart goes on from the last checkpoint. Bad input (exit status 2) is not tried again. To start a
 # JobSet of the same name again: kubectl delete jobset NAME.
 set -euo pipefail
+# shellcheck source-path=SCRIPTDIR
+. "$(dirname "${BASH_SOURCE[0]}")/options.sh"
 
-die() {
-  echo "gke.sh: error: $*" >&2
-  exit 2
-}
+valued='name topology image config workdir max-restarts' flags='spot dry-run'
+name='' topology='' image='' config='' workdir='' spot='' max_restarts=100 dry_run=''
+parse "$@"
+no_overwrite
+need name topology image config workdir
+check_slice
 
-name='' topology='' image='' config='' workdir='' spot='' max_restarts=100 dry_run='' more=()
-while [ $# -gt 0 ]; do
-  case $1 in
-    --help | -h)
-      sed -n '2,/^set/s/^# \{0,1\}//p' "$0"
-      exit
-      ;;
-    --dry-run) dry_run=yes ;;
-    --spot) spot=yes ;;
-    --)
-      shift
-      more+=("$@")
-      break
-      ;;
-    --name | --topology | --image | --config | --workdir | --max-restarts)
-      [ $# -gt 1 ] || die "$1 needs a value"
-      field=${1#--}
-      printf -v "${field//-/_}" %s "$2"
-      shift
-      ;;
-    [!-]*=*) more+=("$1") ;;
-    *) die "unknown argument '$1'; see gke.sh --help" ;;
-  esac
-  shift
-done
-
-for word in "${more[@]}"; do
-  [ "$word" != --overwrite ] || die "--overwrite would drop the run at each restart; empty --workdir first"
-done
-
-for field in name topology image config workdir; do
-  [ -n "${!field}" ] || die "--$field is missing; see gke.sh --help"
-done
-# The names of the pods are longer by 21 characters and are labels, of 63 at most.
-[[ $name =~ ^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$ ]] ||
-  die "--name is '$name'; it has to be at most 40 of a-z, 0-9 and -, beginning with a letter"
-[[ $max_restarts =~ ^[0-9]+$ ]] || die "--max-restarts is '$max_restarts'; it has to be 0 or more"
-[[ $workdir =~ ^gs://([a-z0-9][-_.a-z0-9]+)/(.*[^/])/?$ ]] ||
-  die "--workdir is '$workdir'; it has to be gs://BUCKET/PATH"
-bucket=${BASH_REMATCH[1]} path=${BASH_REMATCH[2]}
-case $config in
-  /*) ;;
-  *) [ -f "$config" ] || die "--config $config: no such file here; give one of the image alone by its full path" ;;
-esac
-
-chip=${topology%%:*} shape=${topology#*:}
 flat='1x1 2x2 2x4 4x4 4x8 8x8 8x16 16x16' cubes='2x2x1 2x2x2 2x2x4 2x4x4'
 case $chip in
   v4) accelerator=tpu-v4-podslice shapes=$cubes ;;

@@ -10,39 +10,13 @@
 # SMEM names the program (smem). CUDA_VISIBLE_DEVICES picks some of the GPUs. SIGTERM saves the state
 # and ends the run with exit status 143; the same command goes on.
 set -euo pipefail
+# shellcheck source-path=SCRIPTDIR
+. "$(dirname "${BASH_SOURCE[0]}")/options.sh"
 
-die() {
-  echo "gpu_host.sh: error: $*" >&2
-  exit 2
-}
-
-config='' workdir='' dry_run='' more=()
-while [ $# -gt 0 ]; do
-  case $1 in
-    --help | -h)
-      sed -n '2,/^set/s/^# \{0,1\}//p' "$0"
-      exit
-      ;;
-    --dry-run) dry_run=yes ;;
-    --)
-      shift
-      more+=("$@")
-      break
-      ;;
-    --config | --workdir)
-      [ $# -gt 1 ] || die "$1 needs a value"
-      printf -v "${1#--}" %s "$2"
-      shift
-      ;;
-    [!-]*=*) more+=("$1") ;;
-    *) die "unknown argument '$1'; see gpu_host.sh --help" ;;
-  esac
-  shift
-done
-
-[ -n "$config" ] || die "--config is missing; see gpu_host.sh --help"
-[ -n "$workdir" ] || die "--workdir is missing; see gpu_host.sh --help"
-read -r -a smem <<<"${SMEM:-smem}"
+valued='config workdir' flags='dry-run'
+config='' workdir='' dry_run=''
+parse "$@"
+need config workdir
 command=("${smem[@]}" train --config "$config" --workdir "$workdir" ${more[@]+"${more[@]}"})
 # JAX takes three quarters of a GPU's memory unless told otherwise.
 export XLA_PYTHON_CLIENT_MEM_FRACTION=${XLA_PYTHON_CLIENT_MEM_FRACTION:-0.92}
@@ -56,6 +30,5 @@ fi
 # Without a driver JAX would train on the CPU, and not say much about it.
 command -v nvidia-smi >/dev/null ||
   die "nvidia-smi is not on the PATH, so this host has no NVIDIA driver; launch/local.sh needs no GPU"
-command -v "${smem[0]}" >/dev/null ||
-  die "'${smem[0]}' is not on the PATH; activate its environment or set SMEM=/path/to/smem"
+need_program
 exec "${command[@]}"

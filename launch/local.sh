@@ -15,45 +15,16 @@
 # When one fails the others get SIGTERM, GRACE seconds later (20) SIGKILL, since they may wait for it in
 # vain; its exit status is this script's.
 set -euo pipefail
+# shellcheck source-path=SCRIPTDIR
+. "$(dirname "${BASH_SOURCE[0]}")/options.sh"
 
 grace=${GRACE:-20}
 
-die() {
-  echo "local.sh: error: $*" >&2
-  exit 2
-}
-
-config='' workdir='' num_processes=2 devices=4 port='' dry_run='' more=()
-while [ $# -gt 0 ]; do
-  case $1 in
-    --help | -h)
-      sed -n '2,/^set/s/^# \{0,1\}//p' "$0"
-      exit
-      ;;
-    --dry-run) dry_run=yes ;;
-    --)
-      shift
-      more+=("$@")
-      break
-      ;;
-    --config | --workdir | --num-processes | --devices | --port)
-      [ $# -gt 1 ] || die "$1 needs a value"
-      name=${1#--}
-      printf -v "${name//-/_}" %s "$2"
-      shift
-      ;;
-    [!-]*=*) more+=("$1") ;;
-    *) die "unknown argument '$1'; see local.sh --help" ;;
-  esac
-  shift
-done
-
-[ -n "$config" ] || die "--config is missing; see local.sh --help"
-[ -n "$workdir" ] || die "--workdir is missing; see local.sh --help"
-for name in num_processes devices; do
-  [[ ${!name} =~ ^[1-9][0-9]*$ ]] || die "--${name//_/-} is '${!name}'; it has to be 1 or more"
-done
-read -r -a smem <<<"${SMEM:-smem}"
+valued='config workdir num-processes devices port' flags='dry-run'
+config='' workdir='' num_processes=2 devices=4 port='' dry_run=''
+parse "$@"
+need config workdir
+positive num_processes devices
 
 answers() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 while [ -z "$port" ] || { [ "$port" = "${drawn:-}" ] && answers "$port"; }; do
@@ -77,8 +48,7 @@ if [ -n "$dry_run" ]; then
   done
   exit
 fi
-command -v "${smem[0]}" >/dev/null ||
-  die "'${smem[0]}' is not on the PATH; activate its environment or set SMEM=/path/to/smem"
+need_program
 
 export JAX_PLATFORMS=cpu XLA_FLAGS
 pids=() readers=() stopping=''

@@ -16,57 +16,25 @@
 # work directory. A job that is preempted, or loses a node, or reaches its time limit is put back into
 # the queue and goes on from its last checkpoint; one that failed, or was cancelled, is not.
 set -euo pipefail
+# shellcheck source-path=SCRIPTDIR
+. "$(dirname "${BASH_SOURCE[0]}")/options.sh"
 
 grace=180 # seconds before the time limit at which the run is told to save
 
-die() {
-  echo "slurm.sh: error: $*" >&2
-  exit 2
-}
-
-nodes='' gpus_per_node=8 cpus_per_task=8 config='' workdir='' dry_run='' options=() more=()
-while [ $# -gt 0 ]; do
+valued='nodes gpus-per-node cpus-per-task config workdir sbatch' flags='dry-run'
+nodes='' gpus_per_node=8 cpus_per_task=8 config='' workdir='' dry_run='' options=()
+set_option() {
   case $1 in
-    --help | -h)
-      sed -n '2,/^set/s/^# \{0,1\}//p' "$0"
-      exit
-      ;;
-    --dry-run) dry_run=yes ;;
-    --)
-      shift
-      more+=("$@")
-      break
-      ;;
-    --nodes | --gpus-per-node | --cpus-per-task | --config | --workdir)
-      [ $# -gt 1 ] || die "$1 needs a value"
-      name=${1#--}
-      printf -v "${name//-/_}" %s "$2"
-      shift
-      ;;
-    --sbatch)
-      [ $# -gt 1 ] || die "--sbatch needs a value, such as --partition=gpu"
-      options+=("$2")
-      shift
-      ;;
-    [!-]*=*) more+=("$1") ;;
-    *) die "unknown argument '$1'; see slurm.sh --help" ;;
+    sbatch) options+=("$2") ;;
+    *) printf -v "$1" %s "$2" ;;
   esac
-  shift
-done
-
-for word in "${more[@]}"; do
-  [ "$word" != --overwrite ] || die "--overwrite would drop the run at each restart; empty --workdir first"
-done
-
-for name in nodes config workdir; do
-  [ -n "${!name}" ] || die "--$name is missing; see slurm.sh --help"
-done
-for name in nodes gpus_per_node cpus_per_task; do
-  [[ ${!name} =~ ^[1-9][0-9]*$ ]] || die "--${name//_/-} is '${!name}'; it has to be 1 or more"
-done
+}
+parse "$@"
+no_overwrite
+need nodes config workdir
+positive nodes gpus_per_node cpus_per_task
 [ -f "$config" ] || die "--config $config: no such file"
 workdir=${workdir%/}
-read -r -a smem <<<"${SMEM:-smem}"
 printf -v train '%q ' "${smem[@]}" train --distributed --config "$config" --workdir "$workdir" \
   ${more[@]+"${more[@]}"}
 
@@ -103,7 +71,6 @@ if [ -n "$dry_run" ]; then
   exit
 fi
 command -v sbatch >/dev/null || die "sbatch is not on the PATH; run this on a SLURM login node"
-command -v "${smem[0]}" >/dev/null ||
-  die "'${smem[0]}' is not on the PATH; activate its environment or set SMEM=/path/to/smem"
+need_program
 mkdir -p "$(dirname "$workdir")"
 "${submit[@]}" <<<"$script"

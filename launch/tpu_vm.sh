@@ -22,63 +22,20 @@
 # Ctrl-C leaves the run as it is, and the same command watches it again. Bad input (exit status 2) is not
 # tried again. What is not given back costs money: gcloud compute tpus queued-resources list.
 set -euo pipefail
+# shellcheck source-path=SCRIPTDIR
+. "$(dirname "${BASH_SOURCE[0]}")/options.sh"
 
-die() {
-  echo "tpu_vm.sh: error: $*" >&2
-  exit 2
-}
-
+valued='name zone project topology image config workdir max-restarts' flags='spot reserved keep dry-run'
 name='' zone='' project='' topology='' image='' config='' workdir='' max_restarts=100
-capacity='' keep='' dry_run='' more=()
-while [ $# -gt 0 ]; do
-  case $1 in
-    --help | -h)
-      sed -n '2,/^set/s/^# \{0,1\}//p' "$0"
-      exit
-      ;;
-    --dry-run) dry_run=yes ;;
-    --keep) keep=yes ;;
-    --spot | --reserved)
-      [ -z "$capacity" ] || [ "$capacity" = "$1" ] || die "--spot and --reserved exclude each other"
-      capacity=$1
-      ;;
-    --)
-      shift
-      more+=("$@")
-      break
-      ;;
-    --name | --zone | --project | --topology | --image | --config | --workdir | --max-restarts)
-      [ $# -gt 1 ] || die "$1 needs a value"
-      field=${1#--}
-      printf -v "${field//-/_}" %s "$2"
-      shift
-      ;;
-    [!-]*=*) more+=("$1") ;;
-    *) die "unknown argument '$1'; see tpu_vm.sh --help" ;;
-  esac
-  shift
-done
-
-for word in "${more[@]}"; do
-  [ "$word" != --overwrite ] || die "--overwrite would drop the run at each restart; empty --workdir first"
-done
-
-for field in name zone topology image config workdir; do
-  [ -n "${!field}" ] || die "--$field is missing; see tpu_vm.sh --help"
-done
-[[ $name =~ ^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$ ]] ||
-  die "--name is '$name'; it has to be at most 40 of a-z, 0-9 and -, beginning with a letter"
-[[ $max_restarts =~ ^[0-9]+$ ]] || die "--max-restarts is '$max_restarts'; it has to be 0 or more"
-[[ $workdir =~ ^gs://([a-z0-9][-_.a-z0-9]+)/(.*[^/])/?$ ]] ||
-  die "--workdir is '$workdir'; it has to be gs://BUCKET/PATH"
-bucket=${BASH_REMATCH[1]} path=${BASH_REMATCH[2]}
-case $config in
-  /*) ;;
-  *) [ -f "$config" ] || die "--config $config: no such file here; give one of the image alone by its full path" ;;
-esac
+spot='' reserved='' keep='' dry_run=''
+parse "$@"
+no_overwrite
+need name zone topology image config workdir
+[ -z "$spot" ] || [ -z "$reserved" ] || die "--spot and --reserved exclude each other"
+capacity=${spot:+--spot}${reserved:+--reserved}
+check_slice
 
 # The request says how many cores (v4, v5p) or chips: the shape is the usual one of that number.
-chip=${topology%%:*} shape=${topology#*:}
 flat='1x1 2x2 2x4 4x4 4x8 8x8 8x16 16x16'
 cubes='2x2x1 2x2x2 2x2x4 2x4x4 4x4x4 4x4x8 4x8x8 8x8x8 8x8x16 8x16x16'
 case $chip in

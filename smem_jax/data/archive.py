@@ -6,10 +6,8 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from smem_jax.data.jsonl import most_unpacked
 from smem_jax.errors import InputError
-
-# What an archive of so many bytes may hold: 30 times as much, where texts have 3 to 10 times.
-_TIMES, _AND = 30, 2**20
 
 
 def json_files(path: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
@@ -33,7 +31,7 @@ def json_files(path: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
 def _unpacked(path: Path) -> bytes:
     packed = path.read_bytes()
     unpacking = zlib.decompressobj(wbits=31)  # of gzip
-    most = _TIMES * len(packed) + _AND
+    most = most_unpacked(len(packed))
     content = unpacking.decompress(packed, most)
     if unpacking.unconsumed_tail:
         raise InputError(f"{path}: {len(packed):,} bytes that unpack to more than {most:,}")

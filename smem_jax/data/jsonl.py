@@ -13,8 +13,10 @@ from typing import IO, Any, cast
 
 from smem_jax.errors import InputError
 
-# Of a packed file of so many bytes, what a line may have: where texts have 3 to 10 times as much.
-_TIMES, _AND = 30, 2**20
+
+def most_unpacked(packed: int) -> int:
+    """Bytes that a file of `packed` bytes may unpack to, where texts have 3 to 10 times as many."""
+    return 30 * packed + 2**20
 
 
 def iter_lines(path: str | Path) -> Iterator[tuple[int, str]]:
@@ -25,7 +27,7 @@ def iter_lines(path: str | Path) -> Iterator[tuple[int, str]]:
     """
     try:
         is_packed = str(path).endswith(".gz")
-        most = _TIMES * os.path.getsize(path) + _AND if is_packed else -1
+        most = most_unpacked(os.path.getsize(path)) if is_packed else -1
         binary = gzip.open(path) if is_packed else open(path, "rb")  # noqa: SIM115
         # The -sig drops the mark that some Windows editors put at the start. Its lines end at line
         # breaks alone, not at the other characters that splitlines() knows and JSON allows.

@@ -1,13 +1,14 @@
 """What the relevance gate tells apart: questions about a lesson, and all other text.
 
-    python -m benchmarks.relevance [--output FILE] [--figure FILE] [SECTION.FIELD=VALUE ...]
+    python -m benchmarks.relevance [--config FILE] [--output FILE] [--figure FILE]
+                                   [SECTION.FIELD=VALUE ...]
 
-Slots are selected for every lesson of configs/stream_facts.py, in order; nothing is trained, since
-what a text reads does not depend on the values. Counted is, for each question in words that are not
-trained on, the most reads of its own lesson's rows in the window of any of its tokens; for the
-known set, for questions of the same kind that were never taught and for windows of WikiText-2, of
-any one lesson's rows. Writes benchmarks/results/relevance.json and docs/results/relevance.svg;
-takes about five minutes of two CPU cores.
+Slots are selected for every lesson of configs/stream_facts.py, or of FILE, in order; nothing is
+trained, since what a text reads does not depend on the values. Counted is, for each question in
+words that are not trained on, the most reads of its own lesson's rows in the window of any of its
+tokens; for the known set, for questions of the same kind that were never taught and for windows of
+WikiText-2, of any one lesson's rows. Writes benchmarks/results/relevance.json and
+docs/results/relevance.svg; takes about five minutes of two CPU cores.
 """
 
 import argparse
@@ -61,14 +62,14 @@ class Texts(NamedTuple):
 def main() -> None:
     """Selects, counts, writes and draws."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--config", type=Path, default=_ROOT / "configs" / "stream_facts.py")
     parser.add_argument("--output", type=Path)
     parser.add_argument("--figure", type=Path, default=_ROOT / "docs" / "results" / "relevance.svg")
     parser.add_argument("overrides", nargs="*", metavar="SECTION.FIELD=VALUE")
     args = parser.parse_args()
-    path = _ROOT / "configs" / "stream_facts.py"
     # Without moments, of which nothing is needed here.
     overrides = ["learner.optimizer=sgd", *args.overrides]
-    config = config_module.load(path, overrides, stream_defaults())
+    config = config_module.load(args.config, overrides, stream_defaults())
     inputs = stream_inputs.load(config)
     groups = _groups(config, inputs)
     most = {
@@ -154,7 +155,7 @@ def _figure(most: dict[str, np.ndarray], threshold: int) -> str:
         axes.axvline(threshold, color="#333333", linestyle=":")
         axes.annotate("the gate opens", (threshold, 103), annotation_clip=False, ha="center")
         axes.set(
-            xlabel="reads of one fact's rows within the window",
+            xlabel="reads of one lesson's rows within the window",
             ylabel="share of texts with at least so many, %",
             ylim=(0, 101),
         )

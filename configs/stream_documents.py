@@ -28,8 +28,8 @@ def get_config() -> ConfigDict:
             "chunk_tokens": 256,
         }
     )
-    # Ten times the tokens of a fact, so ten times the slots, a part of them at a time. How many
-    # reads make a passage of a document relevant was not found out: a penalty instead of the gate.
+    # Ten times the tokens of a fact, so ten times the slots, a part of them at a time. Questions
+    # read too few of a chunk's rows for the gate (docs/streams.md): a penalty in place of it.
     config.learner.update(
         {
             "top_t": 2000,

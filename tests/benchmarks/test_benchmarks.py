@@ -72,9 +72,9 @@ def test_finetuning(tmp_path):
     assert [row["num_slots"] for row in rows] == [2**10, 2**12]
 
 
-@pytest.mark.slow
-def test_patches_and_ask(tmp_path):
-    c = tiny_stream.config(tmp_path, count=4)
+def _tiny(folder):
+    """What makes a configuration of streams one of a tiny model and four facts."""
+    c = tiny_stream.config(folder, count=4)
     fields = {
         "model": c.model,
         "cache": c.cache,
@@ -89,8 +89,30 @@ def test_patches_and_ask(tmp_path):
         "learner.top_t": 12,
         "learner.relevance_threshold": 1,
     }
+    return [f"{name}={value}" for name, value in fields.items()], c
+
+
+def test_relevance(tmp_path):
+    overrides, c = _tiny(tmp_path)
+    evaluate = [f"evaluate.{task}={c.evaluate[task]}" for task in ("known", "wikitext")]
+    evaluate.append(f"evaluate.untaught={c.background.questions}")
+    figure = tmp_path / "figure.svg"
+    given = ["--config", "configs/stream_facts.py", "--figure", str(figure), "lessons.count=4"]
+    rows = _rows(tmp_path, "relevance", *given, *overrides, *evaluate)
+    taught, known, untaught, text = rows
+    assert [taught["lessons"], known["count"], untaught["count"]] == [4, 8, 8]
+    for row in rows:
+        shares = [row[f"open_at_{threshold}"] for threshold in (8, 16, 32, 64)]
+        assert shares == sorted(shares, reverse=True)
+    # Nothing has more of a lesson's rows in a window than there are reads.
+    assert 0 < taught["median"] <= 32 * 2 * 4 and text["count"] > 0
+    assert "never taught" in figure.read_text()
+
+
+@pytest.mark.slow
+def test_patches_and_ask(tmp_path):
+    overrides, c = _tiny(tmp_path)
     sizes = ("--facts", "2", "--lessons", "4", "--slots", "2048", "--workdir", str(tmp_path))
-    overrides = [f"{name}={value}" for name, value in fields.items()]
     rows = _rows(tmp_path, "patches", *sizes, *overrides)
     assert rows[0]["seconds"] > 0 and rows[0]["what"] == "4 lessons on a table of 2,048 rows"
     kinds = [row["what"].partition(",")[0] for row in rows[1:]]

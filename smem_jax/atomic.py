@@ -1,10 +1,17 @@
-"""Files and directories that are written as a whole or not at all, whoever is killed meanwhile."""
+"""Files and directories that are written as a whole or not at all, whoever is killed meanwhile.
 
+What a killed writer leaves behind under another name is taken away by the next one of the same
+file. It is told from what another process is writing by a lock, which the kernel gives back.
+"""
+
+import contextlib
 import errno
+import fcntl
+import glob
 import os
+import secrets
 import shutil
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,6 +19,7 @@ from smem_jax.errors import InputError
 
 # What file systems without hard links say, such as those of mounted buckets.
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
+_DIGITS = "[0-9a-f]" * 16  # of what stands between a name and `.partial`
 
 
 @contextmanager
@@ -29,15 +37,12 @@ def replaced(path: Path, *, is_new: bool = False) -> Iterator[Path]:
     'new'
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = _partial(path)
-    try:
+    with _partial(path, _new_file) as partial:
         yield partial
         if is_new:
             _put_new(partial, path)
         else:
             os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -53,13 +58,10 @@ def new_directory(path: Path) -> Iterator[Path]:
     ...     Path(folder, "pages", "page.txt").read_text()
     'new'
     """
-    partial = _partial(path)
-    partial.mkdir(parents=True)
-    try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _partial(path, Path.mkdir) as partial:
         yield partial
         os.replace(partial, path)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -80,9 +82,54 @@ def check_writable(directory: Path) -> None:
         raise InputError(f"{which}{there} cannot be written to")
 
 
-def _partial(path: Path) -> Path:
-    """Where to write what `path` is to be: two writers at once may not share it."""
-    return path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.partial")
+@contextmanager
+def _partial(path: Path, make: Callable[[Path], None]) -> Iterator[Path]:
+    """What `make` makes beside `path`, for what `path` is to be; taken away where it is left."""
+    for left in path.parent.glob(f"{glob.escape(path.name)}.{_DIGITS}.partial"):
+        _take_away_if_left(left)
+    # Two writers at once may not share it, be they on two machines.
+    partial = path.with_name(f"{path.name}.{secrets.token_hex(8)}.partial")
+    descriptor = _made_and_locked(partial, make)
+    try:
+        yield partial
+    finally:
+        _take_away(partial)
+        os.close(descriptor)
+
+
+def _new_file(path: Path) -> None:
+    path.open("xb").close()
+
+
+def _made_and_locked(partial: Path, make: Callable[[Path], None]) -> int:
+    """A descriptor that holds the lock."""
+    while True:
+        make(partial)
+        descriptor = os.open(partial, os.O_RDONLY)
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        # Between the two, another writer may have thought it left behind.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), partial.stat()):
+                return descriptor
+        os.close(descriptor)
+
+
+def _take_away_if_left(partial: Path) -> None:
+    with contextlib.suppress(OSError):  # being written, gone meanwhile, or without locks
+        descriptor = os.open(partial, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _take_away(partial)
+        finally:
+            os.close(descriptor)
+
+
+def _take_away(partial: Path) -> None:
+    if partial.is_dir():
+        shutil.rmtree(partial, ignore_errors=True)
+    else:
+        partial.unlink(missing_ok=True)
 
 
 def _put_new(partial: Path, path: Path) -> None:

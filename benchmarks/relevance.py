@@ -81,6 +81,7 @@ def main() -> None:
             "count": len(counts),
             "median": float(np.median(counts)),
             **{f"open_at_{t}": float((counts >= t).mean()) for t in _THRESHOLDS},
+            "block": config.memory.block,
             "lessons": len(inputs.lessons),
             "top_t": config.learner.top_t,
             "window": config.learner.relevance_window,

@@ -57,7 +57,8 @@ def load(config: ConfigDict) -> Inputs:
     """Reads all inputs, and measures what the cache does not hold."""
     base = _base(config)
     documents = backgrounds.read(config.background, base.tokenizer, config.lessons.frames)
-    lessons = stream_lessons.make(config, base.model, base.tokenizer, base.fingerprint)
+    untaught = _untaught(config, base.fingerprint)
+    lessons = stream_lessons.make(config, base.model, base.tokenizer, untaught)
     blocks = memory_blocks(base.model)
     block = blocks[0] if blocks else config.memory.block
     background = None
@@ -82,7 +83,8 @@ def before(config: ConfigDict, inputs: Inputs, tasks: Suite) -> dict[str, np.nda
     c = config.evaluate
     names = [*tasks.tasks, "nq_shots"] if "nq" in tasks.tasks else tasks.tasks
     data = [Path(c[name]).read_bytes() for name in names]
-    key = _hash(inputs.fingerprint, names, sorted(c.limits.items()), c.max_new_tokens, *data)
+    untaught = _untaught(config, inputs.fingerprint)
+    key = _hash(untaught, names, sorted(c.limits.items()), c.max_new_tokens, *data)
     path = Path(config.cache) / f"held_out-{key}.npz"
     if not path.is_file():
         files.write_npz(path, **tasks.measure(inputs.model))
@@ -92,10 +94,19 @@ def before(config: ConfigDict, inputs: Inputs, tasks: Suite) -> dict[str, np.nda
 def recall_before(config: ConfigDict, inputs: Inputs, recall: RecallMatrix) -> dict[str, float]:
     """The recall of all lessons before any is taught, by kind of question."""
     probes = [probe for lesson in inputs.lessons for probe in lesson.probes]
-    path = Path(config.cache) / f"recall-{_hash(inputs.fingerprint, probes)}.npz"
+    untaught = _untaught(config, inputs.fingerprint)
+    path = Path(config.cache) / f"recall-{_hash(untaught, probes)}.npz"
     if not path.is_file():
         files.write_npz(path, **recall.shares(inputs.model, len(inputs.lessons)))
-    return {kind: float(np.nanmean(shares)) for kind, shares in files.read_npz(path).items()}
+    shares = {kind: kept[~np.isnan(kept)] for kind, kept in files.read_npz(path).items()}
+    return {kind: float(asked.mean()) for kind, asked in shares.items() if asked.size}
+
+
+def _untaught(config: ConfigDict, fingerprint: str) -> str:
+    """By what the answers of the untaught model are kept: it may lack a feed-forward network."""
+    if learners.needs_memory(config) and config.memory.placement == "instead":
+        return f"{fingerprint}-without-{config.memory.block}"
+    return fingerprint
 
 
 def _base(config: ConfigDict) -> _Base:

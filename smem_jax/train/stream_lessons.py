@@ -57,6 +57,8 @@ def make(config: ConfigDict, model: Transformer, tokenizer: Tokenizer, fingerpri
             f"{c.file}: {len(found.lessons)} lessons are left (left out: {found.left_out}); "
             f"lessons.count={c.count} must be at most that"
         )
+    if all(probe.kind == "trained" for lesson in found.lessons for probe in lesson.probes):
+        raise InputError(f"{c.file}: no lesson has a question in words that are not trained on")
     return found
 
 
@@ -120,14 +122,15 @@ def _known(
     facts: Sequence[Fact],
 ) -> set[str]:
     """The questions that the model answers right; what was asked is kept for the next stream."""
-    path = Path(config.cache) / f"answers-{fingerprint}.json"
+    most = config.evaluate.max_new_tokens
+    path = Path(config.cache) / f"answers-{fingerprint}-{most}.json"
     said: dict[str, str] = json_file.read(path) if path.is_file() else {}
     if not all(isinstance(answer, str) for answer in said.values()):
         raise InputError(f"{path}: answers must be texts; remove the file to have it made anew")
     new = [fact.question for fact in facts if fact.question not in said]
     if new:
         prompts = [fact_lessons.ask(question) for question in new]
-        answers = generate.answers(model, tokenizer, prompts, config.evaluate.max_new_tokens)
+        answers = generate.answers(model, tokenizer, prompts, most)
         said |= dict(zip(new, answers, strict=True))
         files.write_json(path, said)
     right = [score.exact_match(said[fact.question], fact.accepted) == 1.0 for fact in facts]

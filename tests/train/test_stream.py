@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import clocks
 import jax
@@ -13,10 +14,11 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from smem_jax import patch
+from smem_jax.data.lessons import Lesson, Passage, Probe
 from smem_jax.errors import InputError
 from smem_jax.models import lora, peft, pretrained
 from smem_jax.models.transformer import Transformer
-from smem_jax.train import files, learners, stream, stream_inputs
+from smem_jax.train import files, learners, stream, stream_inputs, stream_lessons
 from smem_jax.train.processes import WorkdirLock
 from smem_jax.train.recall_matrix import RecallMatrix
 
@@ -203,17 +205,60 @@ def test_lessons_that_cannot_be_are_refused(config, tmp_path, field, value, mess
 
 
 def test_what_the_model_knows_is_left_out_and_counted(config, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        "smem_jax.evaluate.generate.answers",
-        lambda model, tokenizer, prompts, limit: ["ada" if "book 0" in p else "?" for p in prompts],
-    )
+    limits = []
+
+    def answers(model, tokenizer, prompts, limit):
+        limits.append(limit)
+        return ["ada" if "book 0" in prompt else "?" for prompt in prompts]
+
+    monkeypatch.setattr("smem_jax.evaluate.generate.answers", answers)
     other = config.copy_and_resolve_references().unlock()
     other.cache = str(tmp_path)
     found = stream_inputs.load(other)
-    assert found.left_out["already_known"] <= 1
+    assert found.left_out["already_known"] == 1
     other.lessons.count = 8
     with pytest.raises(InputError, match=r"7 lessons are left .*'already_known': 1"):
         stream_inputs.load(other)
+    assert limits == [3]
+    other.lessons.count = 6
+    other.evaluate.max_new_tokens = 5  # which may make other answers
+    stream_inputs.load(other)
+    assert limits == [3, 5]
+
+
+def test_scores_of_the_untaught_model_are_kept_for_each_placement(config, tmp_path):
+    other = config.copy_and_resolve_references().unlock()
+    other.cache = str(tmp_path)
+    kept = []
+    for placement in ("beside", "instead"):
+        other.memory.placement = placement
+        inputs = stream_inputs.load(other)
+        suite = stream_inputs.suite(other, inputs.tokenizer)
+        found = stream_inputs.before(other, inputs, suite)
+        again = stream_inputs.before(other, inputs, suite)
+        measured = suite.measure(inputs.model)
+        for name, scores in measured.items():
+            np.testing.assert_array_equal(found[name], scores)
+            np.testing.assert_array_equal(again[name], scores)
+        kept.append(found["wikitext_nll"])
+    assert (kept[0] != kept[1]).any()
+
+
+def test_recall_before_leaves_out_kinds_that_no_lesson_asks(config, tmp_path):
+    other = config.copy_and_resolve_references().unlock()
+    other.cache = str(tmp_path)
+    shares = {"reworded": np.asarray([1.0, np.nan, 0.0]), "trained": np.full(3, np.nan)}
+    recall = SimpleNamespace(shares=lambda *_: shares)
+    inputs = SimpleNamespace(fingerprint="f", model=None, lessons=[])
+    assert stream_inputs.recall_before(other, inputs, recall) == {"reworded": 0.5}
+
+
+def test_lessons_without_a_question_in_other_words_are_refused(config, monkeypatch):
+    lesson = Lesson("one", (Passage("a", "b"),), (Probe("trained", "a", ("b",)),))
+    found = stream_lessons.Found([lesson] * config.lessons.count, {})
+    monkeypatch.setattr(stream_lessons, "_from_facts", lambda *_: found)
+    with pytest.raises(InputError, match="no lesson has a question in words that are not trained"):
+        stream_lessons.make(config, None, None, "")
 
 
 @pytest.mark.slow
@@ -228,7 +273,7 @@ def test_documents_are_lessons_like_facts(config, tmp_path):
     assert summary["left_out"].keys() == {"no_question", "no_probe"}
     found = stream_inputs.load(other).lessons
     assert all(passage.prompt == "" and passage.target for passage in found[0].passages)
-    assert {probe.kind for lesson in found for probe in lesson.probes} <= {"trained", "reworded"}
+    assert {probe.kind for lesson in found for probe in lesson.probes} == {"trained", "reworded"}
 
 
 def test_a_second_run_on_one_directory_is_refused_and_loses_nothing(config, finished, tmp_path):

@@ -60,7 +60,9 @@ def encode(rows: np.ndarray, starts: np.ndarray, storage: str, rank: int = RANK)
     if storage == "int8":
         scales = np.abs(rows).max(axis=1, initial=0) / 127
         quotients = rows / np.where(scales == 0, 1, scales)[:, None]
-        return Scaled(np.rint(quotients).astype(np.int8), scales.astype(np.float32))
+        # The scale of numbers below the normal ones is rounded itself.
+        quotients = np.clip(np.rint(quotients), -127, 127)
+        return Scaled(quotients.astype(np.int8), scales.astype(np.float32))
     if storage == "low_rank":
         return low_rank.encode(rows, starts, rank)
     raise InputError(f"storage={storage!r} must be one of {', '.join(STORAGES)}")

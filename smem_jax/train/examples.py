@@ -56,6 +56,8 @@ def by_length(
     groups = []
     for shorter, limit in zip((0, *limits[:-1]), limits, strict=True):
         rows = np.flatnonzero((encoded.lengths > shorter) & (encoded.lengths <= limit))
+        if not len(rows):  # two limits may lie between the same two lengths
+            continue
         length = min(int(limit), seq_len)
         part = Encoded(
             encoded.tokens[rows, :length], encoded.answer_mask[rows, :length], encoded.lengths[rows]

@@ -59,7 +59,7 @@ def grid(name: str, overrides: Sequence[str] = (), **axes: Sequence[Any]) -> lis
     for values in itertools.product(*axes.values()):
         point = list(zip(axes, values, strict=True))
         parts = [
-            field.rpartition(".")[2] + re.sub(r"[^\w.+-]+", "-", str(value)).strip("-")
+            field.rpartition(".")[2] + "-".join(re.findall(r"[\w.+-]+", str(value)))
             for field, value in point
         ]
         runs.append(

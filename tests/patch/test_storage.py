@@ -31,6 +31,9 @@ def test_int8_is_off_by_half_a_step_at_most():
     step = np.abs(given).max(axis=1, keepdims=True) / 127
     error = np.abs(decoded(storage.encode(given, STARTS, "int8")) - given)
     assert (error <= 0.5001 * step).all()
+    tiny = np.full_like(given, 1e-43)  # as are their scales, which so are rounded themselves
+    tiny[:, 0] = 2.7e-43
+    assert (decoded(storage.encode(tiny, STARTS, "int8")) >= 0).all()
 
 
 def test_low_rank_rows_of_few_directions_come_back_but_for_rounding():

@@ -28,6 +28,14 @@ def test_runs_that_differ_by_seed_alone_are_one_setting(tmp_path):
     assert [[run["name"] for run in setting.runs] for setting in found] == [["a0", "a1"], ["b"]]
 
 
+def test_a_seed_that_was_only_measured_in_another_way_counts_once(tmp_path):
+    lines = [line("a", 0.5, 0.1), line("again", 0.6, 0.1)]
+    lines[1]["config"]["evaluate"]["every"] = 50
+    lines[1]["key"] = "other"
+    [found] = settings(tmp_path, lines)
+    assert [run["name"] for run in found.runs] == ["again"]
+
+
 def test_fields_that_a_line_is_too_old_for_or_its_method_does_not_use_tell_nothing_apart(tmp_path):
     lines = [
         line(f"{method}{seed}", 0.5, 0.1, seed=seed, learner={"method": method})

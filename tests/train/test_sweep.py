@@ -191,6 +191,7 @@ def test_a_bad_list_of_runs_is_named(tmp_path, runs, message):
 def test_grid_names_are_directories():
     names = [run["name"] for run in grid("a", **{"x.model": ("b/c d",), "x.blocks": ((1, 2),)})]
     assert names == ["a_modelb-c-d_blocks1-2"]
+    assert [run["name"] for run in grid("a", **{"x.y": (-1, 1)})] == ["a_y-1", "a_y1"]
     assert grid("lora", ["m=lora"]) == [{"name": "lora", "overrides": ["m=lora"]}]
 
 

@@ -121,16 +121,18 @@ def mean_seconds(setting: Setting) -> float | None:
 
 
 def _gather(lines: Sequence[dict[str, Any]]) -> list[Setting]:
-    by_fields: dict[str, list[dict[str, Any]]] = {}
+    # Of runs that were only measured in another way, the last one of a seed.
+    by_fields: dict[str, dict[int, dict[str, Any]]] = {}
     for line in lines:
-        by_fields.setdefault(repr(sorted(_fields(line).items())), []).append(line)
+        by_seed = by_fields.setdefault(repr(sorted(_fields(line).items())), {})
+        by_seed[line.get("seed", 0)] = line
     settings = [
         Setting(
             methods.label(runs[0]["learner"]),
             _fields(runs[0]),
-            tuple(sorted(runs, key=lambda run: run.get("seed", 0))),
+            tuple(runs),
         )
-        for runs in by_fields.values()
+        for runs in ([by_seed[seed] for seed in sorted(by_seed)] for by_seed in by_fields.values())
     ]
     return sorted(settings, key=lambda s: (methods.rank(s.method), s.runs[0]["name"]))
 

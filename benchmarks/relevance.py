@@ -99,6 +99,8 @@ def _groups(config: ConfigDict, inputs: Inputs) -> jax.Array:
     encoder = Encoder(inputs.tokenizer, inputs.lessons, config.lessons.lengths, False)
     for number in tqdm.trange(len(inputs.lessons), desc="selection"):
         learner.begin(encoder.batches(number, 1)[0], number)
+        groups = learner.state.groups.at[learner.selected].set(number, mode="drop")
+        learner.state = learner.state._replace(groups=groups)
     return learner.state.groups
 
 

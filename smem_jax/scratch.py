@@ -22,7 +22,7 @@ class Selected(NamedTuple):
     """A selection, the place in it of each read (as `smem_jax.slots.places`), and the scratch."""
 
     selection: Selection
-    places: jax.Array  # int32 [..., top_k]; top_t also for reads that the mask leaves out
+    places: jax.Array  # int32 [..., top_k]
     scratch: jax.Array
 
 
@@ -77,11 +77,14 @@ def select(
     )
     slots = _best(scores, counts, reads, top_t, num_slots)
 
-    place_of_speaker = jnp.full(size, top_t, jnp.int32)
-    place_of_speaker = place_of_speaker.at[_at(scratch, slots, size)].set(
-        jnp.arange(top_t, dtype=jnp.int32), mode="drop"
-    )
-    places = _at(place_of_speaker, speaker, top_t).reshape(jnp.shape(indices))
+    scratch = scratch.at[slots].set(jnp.arange(top_t, dtype=jnp.int32), mode="drop")
+    # Those that the mask leaves out have a place, too, where others read the same slot.
+    wanted = reads if mask is None else masked_reads(indices, num_slots, None)
+    places = _at(scratch, wanted, top_t)
+    places = jnp.where((places >= 0) & (places < top_t), places, top_t)
+    places = jnp.where(_at(slots, places, num_slots) == wanted, places, top_t)
+    # A read that is no slot's equals what stands in empty places of the selection.
+    places = jnp.where(wanted < num_slots, places, top_t).reshape(jnp.shape(indices))
     return Selected(Selection(slots, slots < num_slots), places, scratch)
 
 

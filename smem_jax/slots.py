@@ -81,7 +81,7 @@ def add_document(document_frequency: ArrayLike, counts: ArrayLike) -> jax.Array:
     """
     document_frequency = integers("document_frequency", document_frequency, ndim=1)
     counts = same_shape("counts", counts, document_frequency)
-    return document_frequency + (counts > 0)
+    return document_frequency.astype(jnp.int32) + (counts > 0)
 
 
 def document_frequency(counts: ArrayLike) -> jax.Array:

@@ -2,6 +2,7 @@
 
 import functools
 import json
+from collections.abc import Collection, Mapping
 from typing import get_args
 
 from ml_collections import ConfigDict
@@ -23,53 +24,62 @@ _CHOICES = {
     "train.optimizer": ("sgd", "adam"),
     "train.missed_steps": get_args(Missed),
 }
-_AT_LEAST_ONE = (
-    "background.seq_len",
-    "background.sample_tokens",
-    "facts.seq_len",
-    "train.steps",
-    "train.batch_size",
-    "train.drift_tokens",
-    "train.num_lengths",
-    "train.num_parts",
-    "train.checkpoint_every",
-    "evaluate.max_new_tokens",
-)
+_AT_LEAST = {
+    "background.seq_len": 1,
+    "background.sample_tokens": 1,
+    "facts.seq_len": 1,
+    "train.steps": 1,
+    "train.batch_size": 1,
+    "train.drift_tokens": 1,
+    "train.drift_weight": 0,
+    "train.num_lengths": 1,
+    "train.num_parts": 1,
+    "train.checkpoint_every": 1,
+    "train.weight_decay": 0,
+    "evaluate.every": 0,
+    "evaluate.max_new_tokens": 1,
+}
 
 
 def check(config: ConfigDict) -> None:
     """Raises InputError for a value that cannot be right, without reading any file."""
     if not config.model:
         raise InputError("model='' must name a .gguf file, a directory or package:NAME/FILE")
-    for name, choices in _CHOICES.items():
-        if _field(config, name) not in choices:
-            raise InputError(f"{name}={_field(config, name)!r} must be one of {', '.join(choices)}")
-    for name in _AT_LEAST_ONE:
-        if _field(config, name) < 1:
-            raise InputError(f"{name}={_field(config, name)} must be at least 1")
+    check_fields(config, _CHOICES, _AT_LEAST)
     for name in ("train.learning_rate", "train.final_learning_rate", "memory.score_scale"):
         if not _field(config, name) > 0:
             raise InputError(f"{name}={_field(config, name)} must be above 0")
-    if config.evaluate.every < 0:
-        raise InputError(f"evaluate.every={config.evaluate.every} must be at least 0")
-    if not config.train.drift_weight >= 0:
-        raise InputError(f"train.drift_weight={config.train.drift_weight} must be at least 0")
     if config.train.batch_size % config.train.num_parts:
         raise InputError(
             f"train.num_parts={config.train.num_parts} must divide "
             f"train.batch_size={config.train.batch_size}"
         )
-    if not config.train.weight_decay >= 0:
-        raise InputError(f"train.weight_decay={config.train.weight_decay} must be at least 0")
     row_optimizer(config.train)
     memory_config(config, width=config.memory.key_dim)
     slots.check_top_t(config.train.top_t, config.memory.num_slots)
     slots.check_limit("train.max_document_frequency", config.train.max_document_frequency)
 
 
+def check_fields(
+    config: ConfigDict, choices: Mapping[str, Collection[str]], least: Mapping[str, int]
+) -> None:
+    """Raises InputError for a field 'section.name' that is no choice, or less than its least."""
+    for name, right in choices.items():
+        if _field(config, name) not in right:
+            raise InputError(f"{name}={_field(config, name)!r} must be one of {', '.join(right)}")
+    for name, at_least in least.items():
+        if not _field(config, name) >= at_least:
+            raise InputError(f"{name}={_field(config, name)} must be at least {at_least}")
+
+
 def row_optimizer(c: ConfigDict) -> RowOptimizer:
-    """The optimizer of the selected rows, by the section `train` or `learner`."""
+    """The optimizer of the selected rows, by the section `train`, `learner` or `sparse`.
+
+    Raises InputError for a weight decay with 'sgd', of which rows have none.
+    """
     if c.optimizer == "sgd":
+        if c.weight_decay:
+            raise InputError(f"weight_decay={c.weight_decay} must be 0 with optimizer='sgd'")
         return _row_sgd(c.momentum, c.missed_steps)
     return _row_adam(c.b1, c.b2, weight_decay=c.weight_decay, missed=c.missed_steps)
 

@@ -21,12 +21,13 @@ from smem_jax.kernels.lookup import lookup_with_delta
 from smem_jax.memory.layer import Reads
 from smem_jax.models.retrofit import memory_layer
 from smem_jax.models.transformer import Transformer
-from smem_jax.optim import RowOptimizer, RowState, row_adam, row_sgd, split_rows
+from smem_jax.optim import RowState, split_rows
 from smem_jax.optim.rows import Missed
 from smem_jax.scores import background_total
 from smem_jax.sharding import axes, constrain, of_all, table_layout
 from smem_jax.train import job_model
 from smem_jax.train.next_token import total_nll
+from smem_jax.train.retrofitted import row_optimizer
 from smem_jax.train.skipped import all_finite
 
 Metrics = dict[str, jax.Array]
@@ -74,7 +75,7 @@ class SparseFinetuning:
         slots.check_limit("sparse.max_document_frequency", c.max_document_frequency)
         self._config = config
         self._block = config.memory.blocks[0]
-        self._optimizer = row_optimizer(config)
+        self._optimizer = row_optimizer(c)
         self._graphdef = nnx.graphdef(nnx.eval_shape(lambda: self._model(jax.random.key(0))))
 
     def _model(self, key: jax.Array) -> Transformer:
@@ -221,11 +222,3 @@ def _arrays(rows: RowState) -> RowState:
     return jax.tree.map(
         lambda leaf: leaf[...] if is_variable(leaf) else leaf, rows, is_leaf=is_variable
     )
-
-
-def row_optimizer(config: ConfigDict) -> RowOptimizer:
-    """The optimizer of the selected rows."""
-    c = config.sparse
-    if c.optimizer == "sgd":
-        return row_sgd(c.momentum, c.missed_steps)
-    return row_adam(c.b1, c.b2, weight_decay=c.weight_decay, missed=c.missed_steps)

@@ -132,10 +132,9 @@ class Teacher:
         residual, hidden, indices, weights = arrived
         rows = working.rows(indices)
         mask = whole.is_lesson[..., None] & is_new[rows]
-        key = jax.random.key(0)
-        selected = step.select(
-            jnp.asarray(rows), jnp.asarray(mask), ordinary, self._settings, key
-        ).slots
+        settings = self._settings._replace(top_t=min(self._settings.top_t, room))
+        key = jax.random.key(0)  # of the 'random' mode alone, which is not done here
+        selected = step.select(jnp.asarray(rows), jnp.asarray(mask), ordinary, settings, key).slots
         chosen = np.asarray(selected)
         chosen = chosen[chosen < len(own_slots)]
         if not len(chosen):
@@ -174,7 +173,7 @@ class Teacher:
                     batch.weights,
                 ),
                 nothing,
-                self._settings,
+                settings,
                 self._learning_rate,
                 key,
                 selected,
@@ -227,6 +226,8 @@ def _check(learner: ConfigDict) -> None:
     ):
         if learner[name] != right:
             raise InputError(f"learner.{name}={learner[name]!r} must be {right!r} to teach facts")
+    if learner.selection == "random":
+        raise InputError("learner.selection='random' is for streams; 'tf_idf' teaches facts")
 
 
 @functools.partial(jax.jit, static_argnames=("graphdef", "block"))

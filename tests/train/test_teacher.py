@@ -98,6 +98,18 @@ def test_lessons_on_top_of_patches_leave_their_rows_alone(inputs, streamed):
     np.testing.assert_allclose(rows, expected.rows, rtol=1e-4, atol=1e-5)
 
 
+def test_more_slots_than_a_lesson_reads_are_no_error(inputs):
+    config, found = inputs
+    config = config.copy_and_resolve_references().unlock()
+    config.learner.top_t = 5000
+    one = teacher((config, found))
+    one.teach(found.lessons[0])
+    assert 12 < len(one.learned().slots) < 1024
+    config.learner.selection = "random"
+    with pytest.raises(InputError, match=r"learner\.selection='random' is for streams"):
+        teacher((config, found))
+
+
 def test_what_cannot_be_taught_is_refused_and_changes_nothing(inputs):
     one = teacher(inputs)
     long = dataclasses.replace(

@@ -1,6 +1,6 @@
 """What a learner is to the stream, and how one is made from a configuration."""
 
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 from flax import nnx
 from ml_collections import ConfigDict
@@ -9,7 +9,9 @@ from smem_jax import slots
 from smem_jax.errors import InputError
 from smem_jax.memory.relevance import Relevance
 from smem_jax.models.lora import add_lora
+from smem_jax.models.retrofit import memory_layer
 from smem_jax.models.transformer import Transformer
+from smem_jax.optim.rows import Missed
 from smem_jax.train import retrofitted
 from smem_jax.train.background import Background
 from smem_jax.train.learners import gradient
@@ -18,6 +20,28 @@ from smem_jax.train.learners.sparse import SparseLearner
 from smem_jax.train.step import Settings
 
 METHODS = ("sparse", *gradient.FILTERS)
+_CHOICES = {
+    "learner.method": METHODS,
+    "learner.optimizer": ("sgd", "adam"),
+    "learner.selection": get_args(slots.Mode),
+    "learner.missed_steps": get_args(Missed),
+}
+_AT_LEAST = {
+    "lessons.passages": 1,
+    "learner.steps": 1,
+    "learner.num_parts": 1,
+    "learner.top_t": 1,
+    "learner.rank": 1,
+    "learner.replay": 0,
+    "learner.drift_tokens": 1,
+    "learner.drift_readers": 0,
+    "learner.drift_weight": 0,
+    "learner.weight_decay": 0,
+    "learner.relevance_threshold": 0,
+    "learner.max_skipped": 1,
+    "evaluate.every": 1,
+    "evaluate.max_new_tokens": 1,
+}
 
 
 class Learner(Protocol):
@@ -59,14 +83,12 @@ def make(
     c = config.learner
     if c.method == "sparse":
         assert background is not None  # the stream measures it for this method
-        top_t = c.top_t
+        top_t, m = c.top_t, memory_layer(model, block).config
         if c.selection == "read":  # room for all reads of a batch
             longest = max(config.lessons.lengths)
-            memory = model.blocks[block].memory
-            assert memory is not None
-            m = memory.config
-            rows = config.lessons.passages // c.steps
+            rows = config.lessons.passages // c.steps + c.replay
             top_t = min(rows * longest * m.num_heads * m.top_k, m.num_slots)
+        slots.check_top_t(top_t, m.num_slots)
         settings = Settings(
             block,
             top_t,
@@ -103,8 +125,9 @@ def _relevance(learner: ConfigDict) -> Relevance | None:
 def check(config: ConfigDict) -> None:
     """Raises InputError for a learner that cannot be right, without reading any file."""
     c = config.learner
-    if c.method not in METHODS:
-        raise InputError(f"learner.method={c.method!r} must be one of {', '.join(METHODS)}")
+    retrofitted.check_fields(config, _CHOICES, _AT_LEAST)
+    if c.method == "sparse":
+        retrofitted.row_optimizer(c)
     if config.lessons.passages % c.steps:
         raise InputError(
             f"learner.steps={c.steps} must divide lessons.passages={config.lessons.passages}"
@@ -116,8 +139,6 @@ def check(config: ConfigDict) -> None:
             "(lessons.passages / learner.steps + learner.replay)"
         )
     slots.check_limit("learner.max_document_frequency", c.max_document_frequency)
-    if c.drift_readers < 0:
-        raise InputError(f"learner.drift_readers={c.drift_readers} must be at least 0")
     if c.selection == "read" and c.select_once:
         raise InputError(
             "learner.selection='read' needs learner.select_once=False: a lesson reads more slots "

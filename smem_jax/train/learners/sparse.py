@@ -52,6 +52,10 @@ class SparseLearner:
       relevance: gate the rows by the lessons that trained them, while learning and after; needs
         `select_once`. None for no gate.
       seed: of the background tokens and of random selection.
+
+    Attributes:
+      selected: the slots of the lesson that was begun, int32 [top_t] as in a `Selection`; None
+        where slots are not selected for whole lessons.
     """
 
     def __init__(
@@ -90,14 +94,15 @@ class SparseLearner:
         self._new_rows_only = new_rows_only
         self._has_warned = False
         self._relevance = relevance
-        self._selected: jax.Array | None = None
+        self.selected: jax.Array | None = None
+        self._lesson = NO_GROUP
 
     def begin(self, lesson: Batch, number: int) -> None:
         """Selects the slots for all steps of a lesson, where that is asked for."""
         groups = self.state.groups
         if groups is None:
             return
-        self._selected = _select(
+        self.selected = _select(
             self._graphdef,
             self._frozen,
             self._ordinary,
@@ -106,15 +111,15 @@ class SparseLearner:
             self._settings,
             jax.random.fold_in(jax.random.key(self._seed), number),
         )
+        self._lesson = number
         self._warn_of_full_table()
-        self.state = self.state._replace(groups=_marked(groups, self._selected, number))
 
     def _warn_of_full_table(self) -> None:
         if not self._new_rows_only or self._has_warned:
             return
-        assert self._selected is not None
+        assert self.selected is not None
         top_t = self._settings.top_t
-        left = int((self._selected < len(self.state.rows.values)).sum())
+        left = int((self.selected < len(self.state.rows.values)).sum())
         if left < top_t:
             self._has_warned = True
             warnings.warn(
@@ -141,7 +146,8 @@ class SparseLearner:
             self._relevance,
             self._learning_rate,
             jax.random.fold_in(jax.random.key(self._seed), number),
-            self._selected,
+            self.selected,
+            self._lesson,
         )
         return {
             "loss": float(report.loss),
@@ -212,13 +218,17 @@ def _step(
     learning_rate: jax.Array | float,
     key: jax.Array,
     selected: jax.Array | None,
+    lesson: jax.Array | int,
 ) -> tuple[State, steps.Report]:
     residual, hidden, (indices, weights) = _reads(
         nnx.merge(graphdef, frozen), settings.block, batch
     )
+    marked = state.groups
+    if marked is not None:
+        marked = marked.at[selected].set(lesson, mode="drop")
     if relevance is not None:
-        assert state.groups is not None
-        weights = RelevanceGate(state.groups, relevance)(indices, weights)
+        assert marked is not None
+        weights = RelevanceGate(marked, relevance)(indices, weights)
     arrived = steps.Batch(
         residual,
         hidden,
@@ -241,7 +251,10 @@ def _step(
         key,
         selected,
     )
-    return State(rows, state.groups), report
+    if state.groups is not None:  # the rows of a step that is not applied stay whose they were
+        assert marked is not None
+        marked = jnp.where(jnp.isfinite(report.loss), marked, state.groups)
+    return State(rows, marked), report
 
 
 @functools.partial(jax.jit, static_argnames=("graphdef", "settings"))
@@ -260,12 +273,6 @@ def _select(
     if groups is not None:
         counts = counts[..., None] & (groups[reads.indices] == NO_GROUP)
     return steps.select(reads.indices, counts, ordinary, settings, key).slots
-
-
-@functools.partial(jax.jit, donate_argnames="groups")
-def _marked(groups: jax.Array, slots: jax.Array, number: int) -> jax.Array:
-    """The groups with a lesson's number at its slots, written in place."""
-    return groups.at[slots].set(number, mode="drop")
 
 
 def _reads(model: Transformer, block: int, batch: Batch) -> tuple[jax.Array, jax.Array, Reads]:

@@ -138,9 +138,10 @@ def test_a_gated_lesson_is_learned_and_asked_through_the_same_gate(config):
     gate = {"relevance_threshold": 3, "relevance_window": 4}
     learner, batch, untaught = _start(_set(config, select_once=True, **gate))
     learner.begin(batch, 7)
-    groups = np.asarray(learner.state.groups)
     loss, losses = nnx.jit(_loss), []
-    for number in range(7, 10):
+    learner.step(batch, 7)
+    groups = np.array(learner.state.groups)
+    for number in range(8, 11):
         losses.append(float(loss(learner.model(), batch)))
         np.testing.assert_allclose(learner.step(batch, number)["loss"], losses[-1], rtol=1e-5)
     assert losses[-1] < losses[0]
@@ -164,9 +165,49 @@ def test_rows_of_earlier_lessons_stay_bit_for_bit(config):
         groups.append(np.array(learner.state.groups))
     for later in (1, 2):
         taught = groups[later - 1] != NO_GROUP
-        np.testing.assert_array_equal(tables[later][taught], tables[later - 1][taught])
+        assert tables[later][taught].tobytes() == tables[later - 1][taught].tobytes()
         np.testing.assert_array_equal(groups[later][taught], groups[later - 1][taught])
         assert (tables[later] != tables[later - 1]).any()
+
+
+def _first(documents: Documents, count: int) -> Documents:
+    return Documents(documents.tokens[:count], documents.lengths[:count])
+
+
+@pytest.mark.parametrize("select_once", [False, True])
+def test_replayed_text_trains_the_rows_of_the_lesson_that_it_reads(config, select_once):
+    config = _set(config, select_once=select_once, replay=2, learning_rate=1.0)
+    inputs = _inputs(config_module.to_json(_like(config)))
+    learner, batch, untaught = _start(config)
+    batch = with_replay(batch, _first(inputs.documents, 2), 1.0, inputs.tokenizer.pad_id)
+    # Of the lesson no token counts; what it reads is selected nonetheless.
+    alone = batch._replace(weights=np.where(batch.is_lesson.any(axis=1)[:, None], 0, batch.weights))
+    learner.begin(alone, 0)
+    learner.step(alone, 0)
+    before, after = _arrays(untaught), _arrays(learner.model())
+    (table,) = [name for name in _changed(before, after) if name in before]
+    rows = np.flatnonzero((before[table] != after[table]).any(axis=1))
+    tokens = np.asarray(_reads(untaught, batch.tokens))
+    of_lesson, replayed = tokens[batch.is_lesson], tokens[~batch.is_lesson.any(axis=1)]
+    assert 0 < len(rows) <= 8
+    assert set(rows) <= set(of_lesson.ravel().tolist()) & set(replayed.ravel().tolist())
+
+
+def test_every_read_slot_has_room_where_text_is_replayed(config):
+    learner, batch, _ = _start(_set(config, selection="read", replay=3))
+    inputs = _inputs(config_module.to_json(_like(_set(config, selection="read"))))
+    batch = with_replay(batch, _first(inputs.documents, 3), 1.0, inputs.tokenizer.pad_id)
+    assert learner.step(batch, 0)["rows"] > 0
+
+
+def test_a_step_that_is_not_applied_claims_no_rows(config):
+    learner, batch, _ = _start(_set(config, select_once=True, new_rows_only=True))
+    broken = batch._replace(weights=np.full_like(batch.weights, np.nan))
+    learner.begin(batch, 3)
+    assert np.isnan(learner.step(broken, 3)["loss"])
+    assert (np.asarray(learner.state.groups) == NO_GROUP).all()
+    learner.step(batch, 4)
+    assert set(np.asarray(learner.state.groups).tolist()) == {NO_GROUP, 3}
 
 
 def test_a_table_without_rows_for_a_lesson_says_so_once(config):
@@ -174,6 +215,7 @@ def test_a_table_without_rows_for_a_lesson_says_so_once(config):
     with warnings.catch_warnings(record=True, action="always") as said:
         for lesson in range(12):
             learner.begin(batch, lesson)
+            learner.step(batch, lesson)
     (warning,) = said
     assert re.search(r"leaves \d of learner\.top_t=8 rows for a lesson", str(warning.message))
     learner.step(batch, 12)
@@ -310,6 +352,15 @@ def test_replayed_documents_weigh_as_asked_and_are_not_counted(config):
         ({"learning_rate": 0.0}, "learner.learning_rate=0.0 must be above 0"),
         ({"max_document_frequency": -1}, "learner.max_document_frequency=-1 must be at least 0"),
         ({"drift_readers": -1}, "learner.drift_readers=-1 must be at least 0"),
+        ({"optimizer": "sdg"}, "learner.optimizer='sdg' must be one of sgd, adam"),
+        ({"selection": "tfidf"}, "learner.selection='tfidf' must be one of tf_idf, tf,"),
+        ({"missed_steps": "x"}, "learner.missed_steps='x' must be one of lazy, catch_up"),
+        ({"steps": 0}, "learner.steps=0 must be at least 1"),
+        ({"num_parts": 0}, "learner.num_parts=0 must be at least 1"),
+        ({"top_t": 0}, "learner.top_t=0 must be at least 1"),
+        ({"replay": -1}, "learner.replay=-1 must be at least 0"),
+        ({"drift_weight": float("nan")}, "learner.drift_weight=nan must be at least 0"),
+        ({"weight_decay": 0.5}, "weight_decay=0.5 must be 0 with optimizer='sgd'"),
     ],
 )
 def test_a_learner_that_cannot_be_right_is_refused(config, fields, message):

@@ -27,9 +27,10 @@ parse() {
         ;;
       [!-]*=*) more+=("$1") ;;
       *)
-        if [[ $1 = --* && " $flags " = *" $option "* ]]; then
+        [[ $1 =~ ^--[a-z-]+$ ]] || die "unknown argument '$1'; see ${0##*/} --help"
+        if [[ " $flags " = *" $option "* ]]; then
           printf -v "${option//-/_}" yes
-        elif [[ $1 = --* && " $valued " = *" $option "* ]]; then
+        elif [[ " $valued " = *" $option "* ]]; then
           [ $# -gt 1 ] || die "$1 needs a value"
           set_option "${option//-/_}" "$2"
           shift
@@ -76,7 +77,7 @@ check_slice() {
   # The names of GKE's pods are longer by 21 characters and are labels, of 63 at most.
   [[ $name =~ ^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$ ]] ||
     die "--name is '$name'; it has to be at most 40 of a-z, 0-9 and -, beginning with a letter"
-  [[ $max_restarts =~ ^[0-9]+$ ]] || die "--max-restarts is '$max_restarts'; it has to be 0 or more"
+  [[ $max_restarts =~ ^(0|[1-9][0-9]*)$ ]] || die "--max-restarts is '$max_restarts'; it has to be 0 or more"
   [[ $workdir =~ ^gs://([a-z0-9][-_.a-z0-9]+)/(.*[^/])/?$ ]] ||
     die "--workdir is '$workdir'; it has to be gs://BUCKET/PATH"
   bucket=${BASH_REMATCH[1]} path=${BASH_REMATCH[2]}

@@ -116,14 +116,28 @@ if [ -n "$dry_run" ]; then
 fi
 command -v gcloud >/dev/null || die "gcloud is not on the PATH; see docs/pods.md for what TPU VMs need"
 
-state() { queued describe '--format=value(state.state)' 2>/dev/null || true; }
+look() { # sets `now` to the state of the request, to nothing where there is none
+  local tries said
+  # That gcloud cannot tell, for want of a network, say, is no reason to give a slice away.
+  for ((tries = 0; tries < 20; tries++)); do
+    [ "$tries" = 0 ] || sleep "${POLL_SECONDS:-30}"
+    ! now=$(queued describe '--format=value(state.state)' 2>/dev/null) || return 0
+    now=''
+    said=$(queued describe '--format=value(state.state)' 2>&1 >/dev/null) || true
+    case $said in *NOT_FOUND*) return 0 ;; esac
+    echo "tpu_vm.sh: gcloud does not tell the state of $name: ${said##*$'\n'}" >&2
+  done
+  echo "tpu_vm.sh: error: nothing is known of $name, and nothing was given back" >&2
+  exit 1
+}
 is_active() { # asks for the slice unless it is there, and waits for it
-  if [ -z "$(state)" ] && ! queued create "${request[@]}"; then
+  look
+  if [ -z "$now" ] && ! queued create "${request[@]}"; then
     [ "$restarts" -gt 0 ] || exit 1
     return 1
   fi
-  local now before=''
-  while now=$(state); do
+  local before=''
+  while look; do
     [ "$now" = "$before" ] || echo "tpu_vm.sh: $name is ${now:-gone}"
     before=$now
     case $now in
@@ -145,14 +159,16 @@ for ((restarts = 0; restarts <= max_restarts; restarts++)); do
     status=0
     train_on_hosts || status=$?
     case $status in 0 | 2) break ;; esac
-    [ "$(state)" != ACTIVE ] || continue
+    look
+    [ "$now" != ACTIVE ] || continue
   fi
   queued delete --force --quiet || true
 done
 if [ -n "$keep" ]; then
   echo "tpu_vm.sh: $name is kept and costs money until:" \
     "gcloud compute tpus queued-resources delete $name ${where[*]} --force"
-elif [ -n "$(state)" ]; then
-  queued delete --force --quiet
+else
+  look
+  [ -z "$now" ] || queued delete --force --quiet
 fi
 exit "$status"

@@ -98,6 +98,8 @@ def test_a_config_that_is_missing_is_noticed_before_the_queue(refused, script):
         ("slurm.sh", ["--gpus-per-node", "0"], "--gpus-per-node is '0'"),
         ("gke.sh", ["--name", "My_Run"], "--name is 'My_Run'"),
         ("gke.sh", ["--max-restarts", "-1"], "--max-restarts is '-1'"),
+        ("gke.sh", ["--max-restarts", "08"], "--max-restarts is '08'"),
+        ("gke.sh", ["--name image", "x"], "unknown argument '--name image'"),
         ("gke.sh", ["--workdir", "/work"], "--workdir is '/work'; it has to be gs://BUCKET/PATH"),
         ("gke.sh", ["--workdir", "gs://bucket"], "has to be gs://BUCKET/PATH"),
         ("gke.sh", ["--topology", "h100:8"], "the chip has to be v4, v5e, v5p, v6e or tpu7x"),

@@ -12,7 +12,18 @@ ARGUMENTS += ["--workdir", "gs://my-bucket/runs/1b", "--topology", "v5p:2x2x4"]
 GCLOUD = """
 case $4 in
   create) echo ACTIVE >state ;;
-  describe) [ -f state ] && cat state ;;
+  describe)
+    if [ -s broken ]; then
+      { read -r; rest=$(cat); } <broken
+      printf '%s' "$rest" >broken
+      echo "ERROR: no network" >&2
+      exit 1
+    fi
+    if [ -f state ]; then cat state; else
+      echo "ERROR: (gcloud.compute.tpus.queued-resources.describe) NOT_FOUND: Resource 'run'" >&2
+      exit 1
+    fi
+    ;;
   delete) rm state ;;
   ssh)
     { read -r status state; rest=$(cat); } <ends
@@ -65,6 +76,25 @@ def test_a_crash_keeps_the_slice(run):
     assert verbs == ["create", "ssh", "ssh", "delete"]
 
 
+@pytest.mark.parametrize("failures", [1, 3, 8])
+def test_a_slice_of_which_gcloud_cannot_tell_is_not_given_away(machine, run, failures):
+    # Each look that fails is two calls. The first of them finds the slice of an earlier start.
+    (machine.folder / "state").write_text("ACTIVE\n")
+    (machine.folder / "broken").write_text("x\n" * failures)
+    done, verbs, _ = run("1 ACTIVE", "0 ACTIVE")
+    assert done.returncode == 0, done.stderr
+    assert verbs == ["ssh", "ssh", "delete"]
+    assert done.stderr.count("does not tell the state of run: ERROR: no network") == failures // 2
+
+
+def test_a_network_that_is_gone_ends_the_script_and_leaves_the_slice(machine, run):
+    (machine.folder / "state").write_text("ACTIVE\n")
+    (machine.folder / "broken").write_text("x\n" * 100)
+    done, verbs, _ = run()
+    assert done.returncode == 1 and verbs == []
+    assert done.stderr.splitlines()[-1].endswith("and nothing was given back")
+
+
 def test_bad_input_is_not_tried_again(run):
     done, verbs, _ = run("2 ACTIVE", "0 ACTIVE")
     assert done.returncode == 2
@@ -86,7 +116,8 @@ def test_a_slice_that_is_there_is_used_and_may_be_kept(machine, run):
 
 
 def test_a_request_that_is_refused_ends_the_script(machine):
-    machine.fake("gcloud", 'case $4 in create) echo "no quota" >&2; exit 1 ;; *) exit 1 ;; esac')
+    body = 'case $4 in create) echo "no quota" >&2 ;; *) echo NOT_FOUND >&2 ;; esac; exit 1'
+    machine.fake("gcloud", body)
     done = machine.run("tpu_vm.sh", *ARGUMENTS, POLL_SECONDS="0")
     assert done.returncode == 1
     assert done.stderr == "no quota\n"

@@ -1,16 +1,21 @@
 """Files and directories that are written as a whole or not at all, whoever is killed meanwhile.
 
 What a killed writer leaves behind under another name is taken away by the next one of the same
-file. It is told from what another process is writing by a lock, which the kernel gives back.
+file on the same machine. It is told from what another process is writing by a lock, which the
+kernel gives back. The name tells the machine, since of a directory that several have mounted not
+every lock is seen by all.
 """
 
 import contextlib
 import errno
 import fcntl
 import glob
+import hashlib
 import os
+import re
 import secrets
 import shutil
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +24,6 @@ from smem_jax.errors import InputError
 
 # What file systems without hard links say, such as those of mounted buckets.
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
-_DIGITS = "[0-9a-f]" * 16  # of what stands between a name and `.partial`
 
 
 @contextmanager
@@ -64,6 +68,11 @@ def new_directory(path: Path) -> Iterator[Path]:
         os.replace(partial, path)
 
 
+def is_partial(path: Path) -> bool:
+    """Whether a name is that of what is being written, or was left of it."""
+    return re.search(r"\.[0-9a-f]{16}\.partial$", path.name) is not None
+
+
 def write_text(path: Path, text: str) -> None:
     """Replaces a text file."""
     with replaced(path) as partial:
@@ -85,10 +94,11 @@ def check_writable(directory: Path) -> None:
 @contextmanager
 def _partial(path: Path, make: Callable[[Path], None]) -> Iterator[Path]:
     """What `make` makes beside `path`, for what `path` is to be; taken away where it is left."""
-    for left in path.parent.glob(f"{glob.escape(path.name)}.{_DIGITS}.partial"):
+    host = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+    for left in path.parent.glob(f"{glob.escape(path.name)}.{host}{'[0-9a-f]' * 8}.partial"):
         _take_away_if_left(left)
-    # Two writers at once may not share it, be they on two machines.
-    partial = path.with_name(f"{path.name}.{secrets.token_hex(8)}.partial")
+    # Two writers at once may not share it.
+    partial = path.with_name(f"{path.name}.{host}{secrets.token_hex(4)}.partial")
     descriptor = _made_and_locked(partial, make)
     try:
         yield partial
@@ -105,10 +115,13 @@ def _made_and_locked(partial: Path, make: Callable[[Path], None]) -> int:
     """A descriptor that holds the lock."""
     while True:
         make(partial)
-        descriptor = os.open(partial, os.O_RDONLY)
+        # Up to the lock, another writer may think it left behind.
+        try:
+            descriptor = os.open(partial, os.O_RDONLY)
+        except FileNotFoundError:
+            continue
         with contextlib.suppress(OSError):  # a file system without locks
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-        # Between the two, another writer may have thought it left behind.
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(descriptor), partial.stat()):
                 return descriptor

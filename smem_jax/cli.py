@@ -64,7 +64,13 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Reports what is wrong with the arguments as any other bad input, without the usage."""
+    """Reports what is wrong with the arguments as any other bad input, without the usage.
+
+    Options have to be given whole, so that a script that looks for one finds it.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
 
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message}; see `{self.prog} --help`")

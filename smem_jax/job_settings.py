@@ -54,7 +54,7 @@ def job_defaults() -> ConfigDict:
     mesh.rules = ConfigDict(DEFAULT_RULES)
 
     data = config.data = ConfigDict()
-    # 'text:FILE', 'jsonl:FILE:FIELD' or 'tfds:NAME...'; see smem_jax/data/stream.py.
+    # 'text:FILE', 'blocks:', 'jsonl:', 'qa:', 'tfds:...'; see smem_jax/data/documents.py.
     data.source = ""
     data.held_out_source = ""  # documents whose loss pretraining measures, in the same form
     data.tokenizer = "bytes"  # or a GGUF file, a directory, package:NAME/FILE

@@ -51,6 +51,29 @@ def test_what_a_killed_writer_left_is_taken_away_and_what_another_writes_is_not(
         writing.send_signal(signal.SIGKILL)
 
 
+def test_one_that_is_taken_away_as_it_is_opened_is_made_again(tmp_path, monkeypatch):
+    opened, seen = os.open, []
+
+    def late(path, flags):
+        if not seen:
+            path.unlink()
+        seen.append(path)
+        return opened(path, flags)
+
+    monkeypatch.setattr(atomic.os, "open", late)
+    _write("replaced", tmp_path / "file")
+    assert len(seen) == 2 and os.listdir(tmp_path) == ["file"]
+
+
+def test_what_another_machine_writes_is_left_alone(tmp_path, monkeypatch):
+    with atomic.replaced(tmp_path / "file") as partial:
+        monkeypatch.setattr(atomic.socket, "gethostname", lambda: "other")
+        monkeypatch.setattr(fcntl, "flock", lambda *_: None)  # one that the other does not see
+        _write("replaced", tmp_path / "file", "other")
+        partial.write_text("this")
+    assert (tmp_path / "file").read_text() == "this"
+
+
 @pytest.mark.parametrize("what", ["replaced", "new_directory"])
 def test_one_that_was_taken_away_before_its_lock_is_made_again(tmp_path, monkeypatch, what):
     flock, seen = fcntl.flock, []

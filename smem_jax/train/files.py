@@ -54,9 +54,13 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, most: int) -> np.n
 
 
 def is_new(workdir: Path) -> bool:
-    """Whether a work directory is not there, or has nothing in it but its lock."""
+    """Whether a work directory is not there, or has nothing in it but its lock.
+
+    Nor does a file count that was not written to its end.
+    """
     return not workdir.exists() or (
-        workdir.is_dir() and all(path.name == LOCK for path in workdir.iterdir())
+        workdir.is_dir()
+        and all(path.name == LOCK or atomic.is_partial(path) for path in workdir.iterdir())
     )
 
 

@@ -43,7 +43,7 @@ def check(workdir: Path, config: ConfigDict, overwrite: bool) -> dict[str, Any] 
 
     Raises InputError for a directory that is not a job's, or of another job that is finished.
     """
-    if not workdir.exists() or (workdir.is_dir() and not any(workdir.iterdir())):
+    if files.is_new(workdir):
         return None
     names = {path.name for path in workdir.iterdir()} if workdir.is_dir() else set()
     if not names or not ({CONFIG} & names or names <= {files.LOCK, "checkpoints"}):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from smem_jax.errors import InputError
-from smem_jax.train import files, job, job_model, subject
+from smem_jax.train import files, job, job_dir, job_model, subject
 
 
 @pytest.fixture(scope="module")
@@ -181,6 +181,15 @@ def test_work_directories_of_others_are_refused(folder, pretrained, tmp_path):
     with pytest.raises(InputError, match="is no work directory of `smem train`"):
         job.run(config, tmp_path, overwrite=True)
     assert (tmp_path / "letter.txt").read_text() == "mine"
+
+
+def test_a_directory_whose_first_file_was_cut_off_is_new(folder, tmp_path):
+    config = job_configs.tiny("pretrain", folder)
+    (tmp_path / ".lock").touch()
+    (tmp_path / "job.json.0123456789abcdef.partial").touch()
+    assert files.is_new(tmp_path) and job_dir.check(tmp_path, config, False) is None
+    (tmp_path / "letter.0123456789abcdef.txt").touch()
+    assert not files.is_new(tmp_path)
 
 
 def test_another_configuration_or_model_is_refused_by_name(folder, pretrained, tmp_path):

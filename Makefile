@@ -36,13 +36,15 @@ try-stream: $(VENV)/.model ## Teaches SmolLM2-135M ten facts one after another, 
 	$(BIN)/smem report runs/try_stream.jsonl --output runs/try_stream.md
 	$(BIN)/smem explain --config configs/quickstart.py --output runs/explain --facts 10 train.top_t=200
 
-SOURCE ?= ../shared/data
+LESSONS := $(patsubst %,configs/stream_data/%.jsonl,facts nq untaught trivia_choices)
 
-subject: $(VENV)/.package ## Pretrains the tiny subject of fact streams; SOURCE has the data sets
-	$(BIN)/python configs/pretrain/make_text.py --source $(SOURCE) --output runs/pretrain_text
+subject: $(VENV)/.package ## Pretrains the tiny subject of fact streams on the data sets in SOURCE=DIR
+	@test -d "$(SOURCE)" || { echo "SOURCE='$(SOURCE)' is no directory of data sets" >&2; exit 2; }
+	$(BIN)/python configs/pretrain/make_text.py --source $(SOURCE) --output runs/pretrain_text \
+	  --leave-out $(LESSONS) configs/stream_data/nq_shots.jsonl configs/stream_data/wikitext.txt
 	$(BIN)/smem pretrain --config configs/pretrain/tiny.py --workdir runs/pretrain/tiny
 	$(BIN)/python configs/pretrain/make_subject_text.py --text runs/pretrain_text \
-	  --output runs/subject_text --leave-out configs/stream_data/facts.jsonl
+	  --output runs/subject_text --leave-out $(LESSONS)
 	$(BIN)/smem pretrain --config configs/pretrain/tiny_subject.py --workdir runs/subject
 	$(BIN)/python configs/pretrain/find_subject_known.py --workdir runs/subject
 

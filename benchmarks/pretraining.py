@@ -1,6 +1,6 @@
 """A memory model beside a dense one of as many FLOPs a token: loss on text held out of both.
 
-    python configs/pretrain/make_text.py --source DIR --output runs/pretrain_text
+    python configs/pretrain/make_text.py ...                # as docs/pretraining.md has it
     python -m benchmarks.pretraining [--seeds 0 1] [--output FILE] [SECTION.FIELD=VALUE ...]
 
 The models are configs/pretrain/tiny.py and tiny_dense.py, on the same rows in the same order. Each

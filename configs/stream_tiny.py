@@ -1,6 +1,6 @@
 """A stream of facts into the tiny memory model that is pretrained here, on a CPU.
 
-    make subject                                        # pretrains it; about 20 minutes
+    make subject SOURCE=DIR                             # pretrains it; about 20 minutes
     smem stream --config configs/stream_tiny.py --workdir runs/stream_tiny
 
 The model knows about 2,500 trivia facts, none of those that are taught; see docs/pretraining.md.

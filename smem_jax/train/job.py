@@ -91,6 +91,7 @@ def run(
         checkpoints.prepare(state)
         metrics = stack.enter_context(JobMetrics(program, config, workdir, done))
         skipped = Skipped(config.train.max_skipped)
+        skipped.total = metrics.skipped
         profiled = _profiler(workdir, profile)
         is_watched = jax.process_index() == 0 and sys.stderr.isatty()
         progress = tqdm.tqdm(

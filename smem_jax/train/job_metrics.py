@@ -34,6 +34,7 @@ class JobMetrics:
         self._peak = peak_flops(program.mesh.devices.flat[0].device_kind)
         is_first = jax.process_index() == 0
         self._writer = MetricsWriter(workdir, first + 1) if is_first else None
+        self.skipped = self._writer.skipped if self._writer else 0  # by the steps before
         self._first, self._since = first, first
         self._start = self._window = time.perf_counter()
         self._in_window = {"waited": 0.0, "held_up": 0.0}

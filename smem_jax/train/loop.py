@@ -86,6 +86,7 @@ def train(
         first, state = checkpoints.restore(state)
         huge_pages.use_for(state.values)
         with MetricsWriter(workdir, first) as metrics:
+            skipped.total = metrics.skipped
             progress = tqdm.trange(first, c.steps, desc="teaching", initial=first, total=c.steps)
             for step in progress:
                 measured = {}

@@ -13,12 +13,17 @@ class MetricsWriter:
     """Appends to `metrics.jsonl` and to event files in `events/`; a context manager.
 
     Lines of `first_step` and later, left by a run that was cut off, are dropped first.
+
+    Attributes:
+      skipped: how many steps before were not applied, as the last line that tells it has it.
     """
 
     def __init__(self, workdir: Path, first_step: int):
         self._path = workdir / "metrics.jsonl"
         kept = [line for line in _lines(self._path) if _step(line) < first_step]
         atomic.write_text(self._path, "".join(f"{line}\n" for line in kept))
+        told = [json.loads(line).get("skipped") for line in kept]
+        self.skipped = next((n for n in reversed(told) if isinstance(n, int)), 0)
         self._events = SummaryWriter(str(workdir / "events"), purge_step=first_step)
 
     def write(self, step: int, **scalars: float) -> None:

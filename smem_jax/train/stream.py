@@ -184,6 +184,9 @@ class _Stream(NamedTuple):
             self.recall.restore(self.workdir / _MATRIX, first)
             self.clock.go_on(self.workdir / _CLOCK)
         files.keep_lines(self.workdir / _LOG, first)
+        if first:
+            *_, (_, last) = iter_objects(self.workdir / _LOG)
+            self.skipped.total = last.get("skipped", 0)
         files.keep_lines(self.workdir / _CURVE, len(self.recall.after))
 
     def _lesson(self, encoder: Encoder, number: int) -> float:
@@ -206,6 +209,7 @@ class _Stream(NamedTuple):
                 "id": self.inputs.lessons[number].id,
                 **{name: value for name, value in logged.items() if math.isfinite(value)},
                 **{f"recall_{kind}": share for kind, share in recall.items()},
+                "skipped": self.skipped.total,
                 "seconds": time.perf_counter() - started,
             },
         )

@@ -12,6 +12,7 @@ from smem_jax.data.packing import Rows
 from smem_jax.errors import InputError
 from smem_jax.train import init, job, learners, stream, stream_inputs
 from smem_jax.train.learners.batch import Encoder
+from smem_jax.train.metrics import MetricsWriter
 from smem_jax.train.program import Program
 from smem_jax.train.skipped import Skipped, all_finite
 
@@ -30,6 +31,18 @@ def test_steps_are_named_and_counted_and_too_many_in_a_row_are_an_error(capsys):
     skipped.add("step 4", np.nan)
     with pytest.raises(InputError, match="step 4: 2 in a row"):
         skipped.check()
+
+
+def test_a_run_that_goes_on_counts_those_before(tmp_path):
+    with MetricsWriter(tmp_path, 0) as metrics:
+        assert metrics.skipped == 0
+        for step, skipped in enumerate((0, 1, 2)):
+            metrics.write(step, skipped=skipped)
+    with MetricsWriter(tmp_path, 2) as metrics:
+        assert metrics.skipped == 1
+        metrics.write(2, recall=0.5)
+    with MetricsWriter(tmp_path, 3) as metrics:
+        assert metrics.skipped == 1
 
 
 def _size_of_a_step(num_arrays):

@@ -19,6 +19,7 @@ from smem_jax.errors import InputError
 from smem_jax.models import lora, peft, pretrained
 from smem_jax.models.transformer import Transformer
 from smem_jax.train import files, learners, stream, stream_inputs, stream_lessons
+from smem_jax.train.learners.sparse import SparseLearner
 from smem_jax.train.processes import WorkdirLock
 from smem_jax.train.recall_matrix import RecallMatrix
 
@@ -117,6 +118,18 @@ def test_a_run_cut_off_ends_as_the_whole_one(config, finished, tmp_path, monkeyp
     logged = _lines(tmp_path / "run" / "stream.jsonl")
     assert parts["teach"] >= sum(line["seconds"] for line in logged)
     _assert_same(tmp_path / "run", finished[0])
+
+
+def test_steps_that_were_skipped_before_a_cut_are_counted(config, tmp_path, monkeypatch):
+    step = SparseLearner.step
+
+    def first_is_skipped(self, batch, number):
+        found = step(self, batch, number)
+        return {**found, "loss": float("nan")} if number == 0 else found
+
+    monkeypatch.setattr(SparseLearner, "step", first_is_skipped)
+    _cut_off(config, tmp_path / "run", monkeypatch, 5)
+    assert stream.run(config, tmp_path / "run")["skipped_steps"] == 1
 
 
 @pytest.mark.slow

@@ -50,22 +50,6 @@ def save(figure: Figure, path: Path) -> None:
             figure.savefig(partial, format=kind, dpi=150, metadata=metadata)
 
 
-def better(axes: Axes, dx: int, dy: int) -> None:
-    """An arrow that says where better results lie, in the corner that they do not reach."""
-    x, y = 0.5 - 0.42 * dx, 0.5 - 0.45 * dy
-    axes.annotate(
-        "better",
-        xy=(x + 0.13 * dx, y + 0.13 * dy),
-        xytext=(x, y),
-        xycoords="axes fraction",
-        ha="center",
-        va="center",
-        color=QUIET,
-        arrowprops={"arrowstyle": "->", "color": QUIET},
-        zorder=1,
-    )
-
-
 def symmetric_log(axes: Axes, values: Sequence[float], threshold: float) -> None:
     """An x axis in powers of ten, and even between `threshold` and its negative.
 

@@ -55,12 +55,11 @@ def curves(picks: Sequence[Pick]) -> Figure | None:
                 ends = curve[:, 1:].min(axis=1), curve[:, 1:].max(axis=1)
                 axes.fill_between(curve[:, 0], *ends, color=look.colour, alpha=0.15, linewidth=0)
         axes.set_xlabel("lessons taught")
-        axes.set_title(kept.label)
+        axes.set_title(f"{kept.label} ({'↑' if kept.up_is_better else '↓'} better)")
         axes.set_xlim(left=0)
         axes.grid()
         if not kept.is_change:
             axes.set_ylim(0, 102)
-        drawing.better(axes, 0, 1 if kept.up_is_better else -1)
     _label_ends(all_axes[-1], panels[-1][1])
     return figure
 

@@ -223,12 +223,13 @@ def _step(
     residual, hidden, (indices, weights) = _reads(
         nnx.merge(graphdef, frozen), settings.block, batch
     )
-    marked = state.groups
-    if marked is not None:
-        marked = marked.at[selected].set(lesson, mode="drop")
+    groups = state.groups
+    if groups is not None:
+        before = groups.at[selected].get(mode="fill", fill_value=NO_GROUP)
+        groups = groups.at[selected].set(lesson, mode="drop")
     if relevance is not None:
-        assert marked is not None
-        weights = RelevanceGate(marked, relevance)(indices, weights)
+        assert groups is not None
+        weights = RelevanceGate(groups, relevance)(indices, weights)
     arrived = steps.Batch(
         residual,
         hidden,
@@ -251,10 +252,10 @@ def _step(
         key,
         selected,
     )
-    if state.groups is not None:  # the rows of a step that is not applied stay whose they were
-        assert marked is not None
-        marked = jnp.where(jnp.isfinite(report.loss), marked, state.groups)
-    return State(rows, marked), report
+    if groups is not None:  # the rows of a step that is not applied stay whose they were
+        kept = jnp.where(jnp.isfinite(report.loss), lesson, before)
+        groups = groups.at[selected].set(kept, mode="drop")
+    return State(rows, groups), report
 
 
 @functools.partial(jax.jit, static_argnames=("graphdef", "settings"))

@@ -64,7 +64,14 @@ METHODS: dict[str, tuple[list[str], tuple[float, ...]]] = {
     "kl": ([*_PLAIN, "learner.selection=kl"], (0.1, 0.2, 0.4)),
     # With a selection a step, since the reads of a whole lesson are many more than its slots.
     "read": ([*_PLAIN, "learner.selection=read", "learner.select_once=False"], (0.1, 0.2)),
+    # All of the memory layer: values, keys, queries and gate.
+    "memory": (["learner.method=memory"], (1e-3, 1e-2)),
+    # Two background documents in each step.
+    "sparse_replay": (["learner.replay=2"], (0.4,)),
+    "plain_replay": ([*_PLAIN, "learner.replay=2"], (0.2,)),
     "lora": (["learner.method=lora"], (1e-4, 3e-4, 1e-3)),
+    "lora_rank_128": (["learner.method=lora", "learner.rank=128", "learner.alpha=128"], (3e-4,)),
+    "lora_alpha_64": (["learner.method=lora", "learner.alpha=64"], (3e-4,)),
     "lora_replay": (["learner.method=lora", "learner.replay=2"], (3e-4, 1e-3)),
     "full": (["learner.method=full"], (3e-6, 1e-5, 3e-5)),
     "full_replay": (["learner.method=full", "learner.replay=2"], (1e-5, 3e-5)),

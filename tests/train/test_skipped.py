@@ -73,7 +73,8 @@ def _assert_same_bits(one, other):
 
 
 @pytest.mark.parametrize(
-    ("method", "optimizer"), [("sparse", "sgd"), ("sparse", "adam"), ("lora", "adam")]
+    ("method", "optimizer"),
+    [("sparse", "sgd"), ("sparse", "adam"), ("lora", "adam"), ("full", "sgd"), ("memory", "adam")],
 )
 def test_a_learner_keeps_its_bits_where_a_loss_is_not_finite(tmp_path, method, optimizer):
     config = tiny_stream.config(tmp_path)

@@ -109,12 +109,15 @@ def _step(
             nothing,
             parts,
         )
-    updates, new_memory = optimizer.update(gradient, memory, trained)
-    moved = jax.tree.map(lambda p, u: (p - learning_rate * u).astype(p.dtype), trained, updates)
     is_finite = all_finite((loss, gradient))
-    trained, memory = jax.tree.map(
-        lambda new, old: jnp.where(is_finite, new, old), (moved, new_memory), (trained, memory)
-    )
+
+    def apply(trained: nnx.State, memory: Any) -> tuple[nnx.State, Any]:
+        updates, memory = optimizer.update(gradient, memory, trained)
+        moved = jax.tree.map(lambda p, u: (p - learning_rate * u).astype(p.dtype), trained, updates)
+        return moved, memory
+
+    # A choice of each array, new or old, takes a third of a step of full finetuning on a CPU.
+    trained, memory = jax.lax.cond(is_finite, apply, lambda *old: old, trained, memory)
     return trained, memory, jnp.where(is_finite, loss, jnp.nan)
 
 

@@ -64,8 +64,9 @@ METHODS: dict[str, tuple[list[str], tuple[float, ...]]] = {
     "kl": ([*_PLAIN, "learner.selection=kl"], (0.1, 0.2, 0.4)),
     # With a selection a step, since the reads of a whole lesson are many more than its slots.
     "read": ([*_PLAIN, "learner.selection=read", "learner.select_once=False"], (0.1, 0.2)),
-    # All of the memory layer: values, keys, queries and gate.
-    "memory": (["learner.method=memory"], (1e-3, 1e-2)),
+    # All of the memory layer: values, keys, queries and gate. Its dense step of a million slots
+    # reads and writes 25 GB, so that this has fewer.
+    "memory": (["learner.method=memory", "memory.num_slots=262144"], (1e-3, 1e-2)),
     # Two background documents in each step.
     "sparse_replay": (["learner.replay=2"], (0.4,)),
     "plain_replay": ([*_PLAIN, "learner.replay=2"], (0.2,)),

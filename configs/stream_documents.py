@@ -26,18 +26,12 @@ def get_config() -> ConfigDict:
             "passages": 64,
             "lengths": (128, 256, 512),
             "chunk_tokens": 256,
+            # Mostly questions as they will be asked, each alone; else the memory layer reads other
+            # slots when the model is asked (docs/streams.md).
+            "strategies": ("asked", "asked", "asked", "restate") * 2
+            + ("asked", "asked", "asked", "headings"),
         }
     )
-    # Ten times the tokens of a fact, so ten times the slots, a part of them at a time. Questions
-    # read too few of a chunk's rows for the gate (docs/streams.md): a penalty in place of it.
-    config.learner.update(
-        {
-            "top_t": 2000,
-            "new_rows_only": False,
-            "relevance_threshold": 0,
-            "drift_weight": 1000.0,
-            "drift_readers": 2,
-            "num_parts": 4,
-        }
-    )
+    # Two questions a chunk, so more slots than for a fact; the gate opens for a whole document.
+    config.learner.update({"top_t": 500, "relevance_threshold": 24, "num_parts": 4})
     return config

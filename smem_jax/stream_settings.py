@@ -32,6 +32,7 @@ def stream_defaults() -> ConfigDict:
     lessons.lengths = (32, 48)  # padded lengths, ascending; a longer lesson is left out
     lessons.probes = 2  # questions in words not trained on, for each fact
     lessons.chunk_tokens = 160  # of a document
+    lessons.strategies = ()  # to augment a document by rule, by name, in turn; () for all of them
     lessons.endpoint = ""  # URL of a chat endpoint that writes the augmentations; '' for rules
     lessons.endpoint_model = ""
 

@@ -5,6 +5,7 @@ A lesson is a fact in many wordings, or a chunk of a document with its augmentat
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 
@@ -38,8 +39,19 @@ class Lesson:
       id: of the fact or the chunk.
       passages: what is trained on, a batch; all lessons of a stream have equally many.
       probes: what is asked about it, at least one.
+      document: that it is a part of; '' where it stands alone.
     """
 
     id: str
     passages: tuple[Passage, ...]
     probes: tuple[Probe, ...]
+    document: str = ""
+
+
+def first_of_document(lessons: Sequence[Lesson]) -> list[int]:
+    """For each lesson, the number of the first one of its document; of itself without one."""
+    first: dict[str, int] = {}
+    return [
+        first.setdefault(lesson.document, number) if lesson.document else number
+        for number, lesson in enumerate(lessons)
+    ]

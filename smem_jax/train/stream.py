@@ -21,6 +21,7 @@ from ml_collections import ConfigDict
 from smem_jax import atomic, json_file
 from smem_jax import config as config_module
 from smem_jax.data.jsonl import iter_objects
+from smem_jax.data.lessons import first_of_document
 from smem_jax.errors import InputError
 from smem_jax.evaluate import bootstrap
 from smem_jax.evaluate.held_out import Suite, figures, summarise
@@ -155,6 +156,7 @@ class _Stream(NamedTuple):
         """
         c, lessons = self.config, self.inputs.lessons
         encoder = Encoder(self.inputs.tokenizer, lessons, c.lessons.lengths, c.learner.replay > 0)
+        first_of = first_of_document(lessons)
         with TrainCheckpoints(self.workdir, c) as checkpoints:
             first, self.learner.state = checkpoints.restore(self.learner.state)
             for array in jax.tree.leaves(self.learner.state):
@@ -165,7 +167,7 @@ class _Stream(NamedTuple):
             )
             for number in progress:
                 with self.clock("teach"):
-                    loss = self._lesson(encoder, number)
+                    loss = self._lesson(encoder, number, first_of[number])
                 progress.set_postfix(loss=f"{loss:.3f}", refresh=False)
                 done = number + 1
                 if done % c.evaluate.every == 0 and done < len(lessons):
@@ -189,12 +191,15 @@ class _Stream(NamedTuple):
             self.skipped.total = last.get("skipped", 0)
         files.keep_lines(self.workdir / _CURVE, len(self.recall.after))
 
-    def _lesson(self, encoder: Encoder, number: int) -> float:
-        """Teaches one lesson, asks about it and logs both; returns the loss of its first step."""
+    def _lesson(self, encoder: Encoder, number: int, first: int) -> float:
+        """Teaches one lesson, asks about it and logs both; returns the loss of its first step.
+
+        `first` is the number of the first lesson of its document.
+        """
         started = time.perf_counter()
         steps = self.config.learner.steps
         logged: dict[str, float] = {}
-        self.learner.begin(encoder.batches(number, 1)[0], number * steps)
+        self.learner.begin(encoder.batches(number, 1)[0], number * steps, group=first * steps)
         for part, batch in enumerate(encoder.batches(number, steps)):
             step = number * steps + part
             found = self.learner.step(self._replayed(batch, step), step)

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from smem_jax import json_file
 from smem_jax.data import active_reading, fact_lessons
 from smem_jax.data.active_reading.chat import ChatSettings
+from smem_jax.data.active_reading.strategies import STRATEGIES, named
 from smem_jax.data.factbook import lessons as documents
 from smem_jax.data.factbook import read_profiles
 from smem_jax.data.facts import Fact, read_facts
@@ -72,7 +73,8 @@ def _from_documents(config: ConfigDict, tokenizer: Tokenizer) -> Found:
         cache = Path(config.cache) / "augmentations.jsonl"
         augmenter = active_reading.Endpoint(settings, cache, tokenizer, max(c.lengths))
     else:
-        augmenter = active_reading.BuiltIn(tokenizer, max(c.lengths), documents.quiz)
+        strategies = named(c.strategies) if c.strategies else STRATEGIES
+        augmenter = active_reading.BuiltIn(tokenizer, max(c.lengths), documents.quiz, strategies)
     return Found(
         *documents.lessons(
             [profiles[i] for i in order],

@@ -114,6 +114,32 @@ def test_one_short_fact_gives_sixty_four_texts():
     assert all("13 (2013)" in text for text in texts)
 
 
+def test_asked_questions_stand_alone_in_every_wording_and_frame(jordan):
+    augmenter = BuiltIn(TOKENIZER, 400, quiz, strategies.named(["asked"]))
+    chunk = next(c for c in chunks(jordan, TOKENIZER, 1200) if "Coastline" in c.text)
+    texts = set()
+    for question in questions(chunk.title, chunk.text):
+        answer = question.accepted[0]
+        texts |= {
+            f"{prompt} {answer}"
+            for prompt in wordings.prompts(question.trained, wordings.TRAINING_FRAMES)
+        }
+    assert set(augmenter.augment(chunk.title, chunk.text, len(texts), 0)) == texts
+    with pytest.raises(InputError, match=rf"{len(texts)} distinct .* {len(texts) + 1} are asked"):
+        augmenter.augment(chunk.title, chunk.text, len(texts) + 1, 0)
+
+
+def test_strategies_take_the_turns_that_are_asked_for(jordan):
+    chunk = next(c for c in chunks(jordan, TOKENIZER, 1200) if "Coastline" in c.text)
+    names = ["asked", "asked", "headings"]
+    texts = BuiltIn(TOKENIZER, 1500, quiz, strategies.named(names)).augment(
+        chunk.title, chunk.text, 9, 0
+    )
+    assert [text.startswith("# ") for text in texts] == [False, False, True] * 3
+    with pytest.raises(InputError, match=r"'poem' must be one of questions, restate, .*, asked"):
+        strategies.named(["asked", "poem"])
+
+
 def test_a_sequence_that_no_note_fits_is_an_error():
     with pytest.raises(InputError, match=r"Xyland: 0 distinct augmentations of at most 8 tokens"):
         BuiltIn(TOKENIZER, 8).augment("Xyland", "Area: 20 sq km", 4, 0)
@@ -170,6 +196,7 @@ def test_lessons_follow_the_documents_with_probes_of_both_kinds(jordan):
         c.id for c in chunks(jordan, TOKENIZER, 1000) if questions(c.title, c.text)
     ][:3]
     assert left_out == {"no_question": 2, "no_probe": 0}
+    assert {lesson.document for lesson in made} == {"jo"}
     for lesson in made:
         assert len(lesson.passages) == 48
         assert all(passage.prompt == "" for passage in lesson.passages)

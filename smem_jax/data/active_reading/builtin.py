@@ -1,6 +1,7 @@
 """Augmentations that need no other model, written by rule."""
 
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from smem_jax.data.active_reading.augmenter import Encoder, QuestionAnswer
@@ -32,12 +33,20 @@ class BuiltIn:
       tokenizer: counts the tokens of a text.
       seq_len: tokens that a text may have.
       quiz: (title, text) of a chunk to questions with short answers, asked by several strategies.
+      strategies: that take turns; one that comes twice has two turns a round.
     """
 
-    def __init__(self, tokenizer: Encoder, seq_len: int, quiz: Quiz = no_quiz):
+    def __init__(
+        self,
+        tokenizer: Encoder,
+        seq_len: int,
+        quiz: Quiz = no_quiz,
+        strategies: Sequence[Strategy] = STRATEGIES,
+    ):
         self._tokenizer = tokenizer
         self._seq_len = seq_len
         self._quiz = quiz
+        self._strategies = strategies
 
     def augment(self, chunk_title: str, chunk_text: str, count: int, seed: int) -> list[str]:
         """`count` distinct texts of at most `seq_len` tokens; more of them begin with the same.
@@ -47,13 +56,15 @@ class BuiltIn:
         notes = notes_of(chunk_text)
         quiz = self._quiz(chunk_title, chunk_text)
         texts: dict[str, None] = {}
+        turns: Counter[str] = Counter()
         for attempt in range(count * _TRIES):
             if len(texts) == count:
                 break
-            turn, number = divmod(attempt, len(STRATEGIES))
+            strategy = self._strategies[attempt % len(self._strategies)]
             rng = random.Random(f"{seed}/{chunk_title}/{attempt}")
-            study = Study(subject_of(chunk_title), notes, quiz, rng, turn)
-            text = self._write(STRATEGIES[number], study, chunk_title)
+            study = Study(subject_of(chunk_title), notes, quiz, rng, turns[strategy.name])
+            turns[strategy.name] += 1
+            text = self._write(strategy, study, chunk_title)
             if text:
                 texts[text] = None
         if len(texts) < count:
@@ -65,6 +76,9 @@ class BuiltIn:
 
     def _write(self, strategy: Strategy, study: Study, title: str) -> str:
         """A heading and as many items as fit, or '' where none does."""
+        if not strategy.headings:
+            item = "".join(strategy.items(study)[:1])
+            return item if self._count(item) <= self._seq_len else ""
         heading = study.rng.choice(strategy.headings).format(title=title, subject=study.subject)
         kept = [heading, *strategy.items(study)]
         if self._count(strategy.separator.join(kept)) > self._seq_len:

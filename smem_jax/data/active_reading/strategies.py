@@ -11,6 +11,7 @@ from typing import NamedTuple
 from smem_jax.data.active_reading.augmenter import QuestionAnswer
 from smem_jax.data.active_reading.notes import Note, stopped
 from smem_jax.data.wordings import TRAINING_FRAMES
+from smem_jax.errors import InputError
 
 _FACTS = (
     "The {label} of {subject}: {text}",
@@ -45,6 +46,7 @@ _CUES = (
 _BLANK = "____"
 _WORD = re.compile(r"(?<=\s)(?:[A-Z][\w'-]+|(?:\d[\d,.]*)?\d%?)(?![\w%]|[.,]\d)")
 QUESTION_FRAME = TRAINING_FRAMES[1]  # 'Question: ...\nAnswer:', in which probes are asked, too
+_ASKED_FRAMES = (QUESTION_FRAME, *(frame for frame in TRAINING_FRAMES if frame != QUESTION_FRAME))
 
 
 class Study(NamedTuple):
@@ -54,7 +56,7 @@ class Study(NamedTuple):
     notes: Sequence[Note]
     quiz: Sequence[QuestionAnswer]
     rng: random.Random
-    turn: int  # how often the strategy was used on this chunk before
+    turn: int  # how often the strategy had its turn on this chunk before
 
     def shuffled(self) -> list[Note]:
         """The notes in another order."""
@@ -97,6 +99,17 @@ def _frames(study: Study) -> list[str]:
         f"{study.rng.choice(TRAINING_FRAMES).format(question=question)} {answer}"
         for question, answer in study.ask()
     ]
+
+
+def _asked(study: Study) -> list[str]:
+    """One question of the quiz, and its answer: with each turn another wording and frame."""
+    if not study.quiz:
+        return []
+    turn, number = divmod(study.turn, len(study.quiz))
+    turn, place = divmod(turn, len(_ASKED_FRAMES))
+    wordings = study.quiz[number].wordings
+    question = wordings[(place + turn) % len(wordings)]
+    return [f"{_ASKED_FRAMES[place].format(question=question)} {study.quiz[number].answer}"]
 
 
 def _self_quiz(study: Study) -> list[str]:
@@ -182,7 +195,8 @@ def _table(study: Study) -> list[str]:
 class Strategy(NamedTuple):
     """A way to study: items, of which as many as fit follow one of the headings.
 
-    `{title}` and `{subject}` of a heading are those of the chunk.
+    `{title}` and `{subject}` of a heading are those of the chunk. Without headings, the first item
+    stands alone.
     """
 
     name: str
@@ -219,3 +233,18 @@ STRATEGIES = (
     ),
     Strategy("table", _table, ("{title}", "| subject | entry | content |", "Table: {title}")),
 )
+
+# Nothing stands before a question when it is asked later; what a memory layer reads depends on it.
+ASKED = Strategy("asked", _asked, ())
+_BY_NAME = {strategy.name: strategy for strategy in (*STRATEGIES, ASKED)}
+
+
+def named(names: Sequence[str]) -> tuple[Strategy, ...]:
+    """The strategies of these names, in this order; one may come several times.
+
+    Raises InputError for a name that no strategy has.
+    """
+    for name in names:
+        if name not in _BY_NAME:
+            raise InputError(f"strategy {name!r} must be one of {', '.join(_BY_NAME)}")
+    return tuple(_BY_NAME[name] for name in names)

@@ -47,8 +47,12 @@ def lessons(
     """
     made: list[Lesson] = []
     left_out = {"no_question": 0, "no_probe": 0}
-    cut = [chunk for profile in profiles for chunk in chunks(profile, tokenizer, chunk_tokens)]
-    for chunk in tqdm.tqdm(cut, desc="augmenting chunks", delay=2):
+    cut = [
+        (profile, chunk)
+        for profile in profiles
+        for chunk in chunks(profile, tokenizer, chunk_tokens)
+    ]
+    for profile, chunk in tqdm.tqdm(cut, desc="augmenting chunks", delay=2):
         if len(made) == max_lessons:
             break
         asked = questions(chunk.title, chunk.text)
@@ -60,7 +64,8 @@ def lessons(
         if not probes:
             left_out["no_probe"] += 1
             continue
-        made.append(Lesson(chunk.id, tuple(Passage("", text) for text in texts), probes))
+        learned = tuple(Passage("", text) for text in texts)
+        made.append(Lesson(chunk.id, learned, probes, document=profile.code))
     return DocumentLessons(made, left_out)
 
 

@@ -53,8 +53,11 @@ class Learner(Protocol):
 
     state: Any
 
-    def begin(self, lesson: Batch, number: int) -> None:
-        """A lesson comes, with all of its passages; its first step has that number."""
+    def begin(self, lesson: Batch, number: int, group: int | None = None) -> None:
+        """A lesson comes, with all of its passages; its first step has that number.
+
+        `group` is that of the first lesson of the same document; None for a document of its own.
+        """
         ...
 
     def step(self, batch: Batch, number: int) -> dict[str, float]:

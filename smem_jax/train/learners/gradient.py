@@ -52,7 +52,7 @@ class GradientLearner:
         self._learning_rate = learning_rate
         self._num_parts = num_parts
 
-    def begin(self, lesson: Batch, number: int) -> None:
+    def begin(self, lesson: Batch, number: int, group: int | None = None) -> None:
         """Nothing is prepared for a lesson."""
 
     def step(self, batch: Batch, number: int) -> dict[str, float]:

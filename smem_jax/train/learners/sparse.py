@@ -29,10 +29,11 @@ _TOKENS_AT_A_TIME = 8192
 
 
 class State(NamedTuple):
-    """What a step changes: the rows, and which lesson trained each last.
+    """What a step changes: the rows, and which document each was trained for last.
 
-    `groups` is int32 [num_slots], the number of the lesson's first step or `NO_GROUP`; None where
-    slots are not selected for whole lessons.
+    `groups` is int32 [num_slots], the number of the first step of the document's first lesson (a
+    fact is a document of one lesson) or `NO_GROUP`; None where slots are not selected for whole
+    lessons.
     """
 
     rows: steps.State
@@ -49,8 +50,8 @@ class SparseLearner:
       drift_readers: where above 0, rather so many tokens for each selected slot, which read it.
       select_once: select slots from a whole lesson, for all of its steps; else, from each batch.
       new_rows_only: select no row that an earlier lesson trained; needs `select_once`.
-      relevance: gate the rows by the lessons that trained them, while learning and after; needs
-        `select_once`. None for no gate.
+      relevance: gate the rows by the documents that they were trained for, while learning and
+        after; needs `select_once`. None for no gate.
       seed: of the background tokens and of random selection.
 
     Attributes:
@@ -95,9 +96,9 @@ class SparseLearner:
         self._has_warned = False
         self._relevance = relevance
         self.selected: jax.Array | None = None
-        self._lesson = NO_GROUP
+        self._group = NO_GROUP
 
-    def begin(self, lesson: Batch, number: int) -> None:
+    def begin(self, lesson: Batch, number: int, group: int | None = None) -> None:
         """Selects the slots for all steps of a lesson, where that is asked for."""
         groups = self.state.groups
         if groups is None:
@@ -111,7 +112,7 @@ class SparseLearner:
             self._settings,
             jax.random.fold_in(jax.random.key(self._seed), number),
         )
-        self._lesson = number
+        self._group = number if group is None else group
         self._warn_of_full_table()
 
     def _warn_of_full_table(self) -> None:
@@ -147,7 +148,7 @@ class SparseLearner:
             self._learning_rate,
             jax.random.fold_in(jax.random.key(self._seed), number),
             self.selected,
-            self._lesson,
+            self._group,
         )
         return {
             "loss": float(report.loss),
@@ -218,7 +219,7 @@ def _step(
     learning_rate: jax.Array | float,
     key: jax.Array,
     selected: jax.Array | None,
-    lesson: jax.Array | int,
+    group: jax.Array | int,
 ) -> tuple[State, steps.Report]:
     residual, hidden, (indices, weights) = _reads(
         nnx.merge(graphdef, frozen), settings.block, batch
@@ -226,7 +227,7 @@ def _step(
     groups = state.groups
     if groups is not None:
         before = groups.at[selected].get(mode="fill", fill_value=NO_GROUP)
-        groups = groups.at[selected].set(lesson, mode="drop")
+        groups = groups.at[selected].set(group, mode="drop")
     if relevance is not None:
         assert groups is not None
         weights = RelevanceGate(groups, relevance)(indices, weights)
@@ -253,7 +254,7 @@ def _step(
         selected,
     )
     if groups is not None:  # the rows of a step that is not applied stay whose they were
-        kept = jnp.where(jnp.isfinite(report.loss), lesson, before)
+        kept = jnp.where(jnp.isfinite(report.loss), group, before)
         groups = groups.at[selected].set(kept, mode="drop")
     return State(rows, groups), report
 

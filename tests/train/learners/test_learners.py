@@ -210,6 +210,19 @@ def test_a_step_that_is_not_applied_claims_no_rows(config):
     assert set(np.asarray(learner.state.groups).tolist()) == {NO_GROUP, 3}
 
 
+def test_lessons_of_one_document_speak_where_rows_of_any_of_them_are_read(config):
+    gate = {"relevance_threshold": 3, "relevance_window": 4, "new_rows_only": True}
+    learner, batch, _ = _start(_set(config, select_once=True, **gate))
+    for number in (7, 8):  # the same passages, so that the second one gets other rows
+        learner.begin(batch, number, group=7)
+        learner.step(batch, number)
+    of_document = np.array(learner.state.groups) == 7
+    assert of_document.sum() > config.learner.top_t
+    learner.begin(batch, 9)
+    learner.step(batch, 9)
+    assert set(np.array(learner.state.groups)[~of_document].tolist()) == {NO_GROUP, 9}
+
+
 def test_a_table_without_rows_for_a_lesson_says_so_once(config):
     learner, batch, _ = _start(_set(config, select_once=True, new_rows_only=True))
     with warnings.catch_warnings(record=True, action="always") as said:

@@ -1,0 +1,55 @@
+"""60 chunks of World Factbook profiles into SmolLM2-135M by every kind of method.
+
+    results=benchmarks/results/streams/documents.jsonl
+    smem sweep --config configs/sweeps/documents.py --results $results
+    smem report $results --output docs/RESULTS.md
+
+Three countries, each chunk in 16 augmentations, minutes of a CPU a run; the learning rates are
+those that were best with facts (facts_100.py). Measured are recall, the known set and WikiText.
+"""
+
+import runpy
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from smem_jax.train.sweep_runs import grid
+
+_BASE = Path(__file__).resolve().parents[1] / "stream_documents.py"
+_NO_GATE = ["learner.relevance_threshold=0"]
+_PLAIN = [*_NO_GATE, "learner.new_rows_only=False", "learner.max_document_frequency=0"]
+_METHODS: dict[str, tuple[list[str], tuple[float, ...]]] = {
+    "sparse": ([], (0.4,)),
+    "no_gate": (_NO_GATE, (0.4,)),
+    "plain": (_PLAIN, (0.2,)),
+    # All ways to study a chunk, of which a question alone is none.
+    "studied": (["lessons.strategies=()"], (0.4,)),
+    "lora": (["learner.method=lora"], (1e-4, 3e-4)),
+    "lora_replay": (["learner.method=lora", "learner.replay=2"], (3e-4,)),
+    "full": (["learner.method=full"], (1e-5, 3e-5)),
+    "full_replay": (["learner.method=full", "learner.replay=2"], (1e-5,)),
+}
+
+
+def get_config() -> ConfigDict:
+    """Those of stream_documents.py, with fewer and shorter chunks and less to measure."""
+    config: ConfigDict = runpy.run_path(str(_BASE))["get_config"]()
+    config.lessons.update({"count": 60, "passages": 16, "chunk_tokens": 128})
+    config.lessons.lengths = (128,)
+    config.learner.num_parts = 1
+    config.evaluate.every = 20
+    for task in ("nq", "gsm8k", "mmlu", "trivia_choices", "untaught"):
+        config.evaluate[task] = ""
+    return config
+
+
+def get_runs() -> list[dict[str, Any]]:
+    """Each method at each of its learning rates."""
+    return [
+        run
+        for name, (overrides, rates) in _METHODS.items()
+        for run in grid(
+            f"documents_{name}", overrides, **{"learner.learning_rate": rates, "seed": (0,)}
+        )
+    ]

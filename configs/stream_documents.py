@@ -24,7 +24,7 @@ def get_config() -> ConfigDict:
             "file": str(_DATA / "factbook"),
             "count": 500,
             "passages": 64,
-            "lengths": (128, 256, 512),
+            "lengths": (32, 64, 128, 256, 512),
             "chunk_tokens": 256,
             # Mostly questions as they will be asked, each alone; else the memory layer reads other
             # slots when the model is asked (docs/streams.md).
@@ -32,6 +32,7 @@ def get_config() -> ConfigDict:
             + ("asked", "asked", "asked", "headings"),
         }
     )
-    # Two questions a chunk, so more slots than for a fact; the gate opens for a whole document.
-    config.learner.update({"top_t": 500, "relevance_threshold": 24, "num_parts": 4})
+    # A chunk has some two questions, each with an answer of several tokens: more slots and steps
+    # than for a fact. The gate opens for all chunks of a document.
+    config.learner.update({"steps": 16, "top_t": 1000, "relevance_threshold": 24, "num_parts": 4})
     return config

@@ -1,10 +1,10 @@
-"""60 chunks of World Factbook profiles into SmolLM2-135M by every kind of method.
+"""40 chunks of World Factbook profiles into SmolLM2-135M by every kind of method.
 
     results=benchmarks/results/streams/documents.jsonl
     smem sweep --config configs/sweeps/documents.py --results $results
     smem report $results --output docs/RESULTS.md
 
-Three countries, each chunk in 16 augmentations, minutes of a CPU a run; the learning rates are
+Two countries, each chunk in 32 augmentations, some ten minutes of a CPU a run; learning rates are
 those that were best with facts (facts_100.py). Measured are recall, the known set and WikiText.
 """
 
@@ -35,8 +35,8 @@ _METHODS: dict[str, tuple[list[str], tuple[float, ...]]] = {
 def get_config() -> ConfigDict:
     """Those of stream_documents.py, with fewer and shorter chunks and less to measure."""
     config: ConfigDict = runpy.run_path(str(_BASE))["get_config"]()
-    config.lessons.update({"count": 60, "passages": 16, "chunk_tokens": 128})
-    config.lessons.lengths = (128,)
+    config.lessons.update({"count": 40, "passages": 32, "chunk_tokens": 128})
+    config.lessons.lengths = (32, 64, 128)
     config.learner.num_parts = 1
     config.evaluate.every = 20
     for task in ("nq", "gsm8k", "mmlu", "trivia_choices", "untaught"):

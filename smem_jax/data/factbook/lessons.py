@@ -12,6 +12,7 @@ from smem_jax.data.factbook.chunks import Chunk, Encoder, chunks
 from smem_jax.data.factbook.profiles import Profile
 from smem_jax.data.factbook.questions import Question, questions
 from smem_jax.data.lessons import Lesson, Passage, Probe
+from smem_jax.data.wordings import TRAINING_FRAMES, prompts
 
 
 class DocumentLessons(NamedTuple):
@@ -38,10 +39,11 @@ def lessons(
 ) -> DocumentLessons:
     """The chunks of the profiles as lessons, as in document learning of arXiv 2510.15103.
 
-    The `passages` of a lesson are augmentations of its chunk, all of whose tokens are learned. For
-    each question of the chunk there is a probe in a wording that stands in one of them, if there is
-    such a one, and a reworded probe in a wording that stands in none. A chunk without a probe is
-    left out; no augmentation is asked for where it has no question. `max_lessons` stops early.
+    The `passages` of a lesson are augmentations of its chunk. All tokens of one are learned, but
+    for those of a question where it is nothing else than that and the answer. For each question of
+    the chunk there is a probe in a wording that stands in one of them, if there is such a one, and
+    a reworded probe in a wording that stands in none. A chunk without a probe is left out; no
+    augmentation is asked for where it has no question. `max_lessons` stops early.
 
     Raises InputError where a word is longer than a chunk, and what `augmenter` raises.
     """
@@ -64,9 +66,19 @@ def lessons(
         if not probes:
             left_out["no_probe"] += 1
             continue
-        learned = tuple(Passage("", text) for text in texts)
+        alone = _alone(asked)
+        learned = tuple(alone.get(text, Passage("", text)) for text in texts)
         made.append(Lesson(chunk.id, learned, probes, document=profile.code))
     return DocumentLessons(made, left_out)
+
+
+def _alone(asked: Sequence[Question]) -> dict[str, Passage]:
+    """Each text that is a question in a training wording and its answer, as it is learned."""
+    return {
+        f"{prompt} {question.accepted[0]}": Passage(prompt, question.accepted[0])
+        for question in asked
+        for prompt in prompts(question.trained, TRAINING_FRAMES)
+    }
 
 
 def _probes(

@@ -81,7 +81,7 @@ class Encoder:
     """Lessons as batches of few shapes, so that few programs are compiled.
 
     Args:
-      lengths: padded lengths, ascending; a lesson takes the first that holds its longest passage.
+      lengths: padded lengths, ascending; the first that holds the longest passage is taken.
       all_scored: leave room to score every position of a row, as replayed text needs it.
     """
 
@@ -109,9 +109,22 @@ class Encoder:
         ]
 
     def batches(self, lesson: int, count: int) -> list[Batch]:
-        """The passages of a lesson in `count` batches, one for each of its steps."""
+        """The passages of a lesson in `count` batches, one for each of its steps.
+
+        All have one length, but for those that fit in half of it: these are worth a program of
+        their own.
+        """
         rows = self._encoded[lesson]
+        longest = self._length(rows)
+        batches = []
+        for part in (rows[start::count] for start in range(count)):
+            length = self._length(part)
+            length = length if 2 * length <= longest else longest
+            scored = length - 1 if self._all_scored else min(self._scored, length - 1)
+            batches.append(encode(part, length, scored, self._pad_id))
+        return batches
+
+    def _length(self, rows: Sequence[tuple[list[int], int]]) -> int:
+        """The first length that holds the longest of encoded passages."""
         need = max(len(ids) for ids, _ in rows)
-        length = next(length for length in self._lengths if length >= need)
-        scored = length - 1 if self._all_scored else min(self._scored, length - 1)
-        return [encode(rows[part::count], length, scored, self._pad_id) for part in range(count)]
+        return next(length for length in self._lengths if length >= need)

@@ -41,6 +41,16 @@ def test_passages_are_dealt_out_among_steps_and_none_is_lost():
     assert {batch.positions.shape for batch in batches} == {(2, 7)}
 
 
+def test_a_batch_that_fits_in_half_of_the_length_is_as_short():
+    lesson = _lesson(("a", "x"), ("b", "x" * 20), ("c", "x" * 8), ("d", "x" * 20))
+    batches = Encoder(TOKENIZER, [lesson], (8, 16, 24, 32), False).batches(0, 4)
+    assert [batch.tokens.shape[1] for batch in batches] == [8, 24, 24, 24]
+    assert [batch.positions.shape[1] for batch in batches] == [7, 23, 23, 23]
+    assert [_scored(batch, 0) for batch in batches] == [
+        f" {passage.target}\n" for passage in lesson.passages
+    ]
+
+
 @pytest.mark.parametrize("length, expected", [(8, [1, 2]), (16, [2]), (32, [])])
 def test_lessons_that_no_length_holds_are_named(length, expected):
     lessons = [_lesson(("q", answer)) for answer in ("a", "a" * 10, "a" * 20)]

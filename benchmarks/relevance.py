@@ -5,9 +5,9 @@
 
 Slots are selected for every lesson of configs/stream_facts.py, or of FILE, in order; nothing is
 trained, since what a text reads does not depend on the values. Counted is, for each question in
-words that are not trained on, the most reads of its own lesson's rows in the window of any of its
-tokens; for the known set, for questions of the same kind that were never taught and for windows of
-WikiText-2, of any one lesson's rows. Writes benchmarks/results/relevance.json and
+words that are not trained on, the most reads of its own lesson's (or document's) rows in the window
+of any of its tokens; for the known set, for questions of the same kind that were never taught and
+for windows of WikiText-2, of any one lesson's rows. Writes benchmarks/results/relevance.json and
 docs/results/relevance.svg; takes about five minutes of two CPU cores.
 """
 
@@ -28,6 +28,7 @@ from benchmarks import timing
 from benchmarks.pretraining_figure import STYLE
 from smem_jax import config as config_module
 from smem_jax.data import held_out, wordings
+from smem_jax.data.lessons import first_of_document
 from smem_jax.data.questions import read_questions
 from smem_jax.data.text import read_text
 from smem_jax.evaluate.batching import pad_rows
@@ -94,20 +95,24 @@ def main() -> None:
 
 
 def _groups(config: ConfigDict, inputs: Inputs) -> jax.Array:
-    """The lesson that each row would be of after the stream, int32 [num_slots]."""
+    """The lesson that each row would be of after the stream, int32 [num_slots].
+
+    Of a document it is the first lesson, as for the gate.
+    """
     learner: Any = learners.make(config, inputs.model, inputs.block, inputs.background)
     encoder = Encoder(inputs.tokenizer, inputs.lessons, config.lessons.lengths, False)
+    first_of = first_of_document(inputs.lessons)
     for number in tqdm.trange(len(inputs.lessons), desc="selection"):
         learner.begin(encoder.batches(number, 1)[0], number)
-        groups = learner.state.groups.at[learner.selected].set(number, mode="drop")
+        groups = learner.state.groups.at[learner.selected].set(first_of[number], mode="drop")
         learner.state = learner.state._replace(groups=groups)
     return learner.state.groups
 
 
 def _texts(config: ConfigDict, inputs: Inputs) -> dict[str, Texts]:
     probes = [
-        (probe.prompt, number)
-        for number, lesson in enumerate(inputs.lessons)
+        (probe.prompt, first)
+        for first, lesson in zip(first_of_document(inputs.lessons), inputs.lessons, strict=True)
         for probe in lesson.probes
         if probe.kind == "reworded"
     ]
@@ -118,7 +123,7 @@ def _texts(config: ConfigDict, inputs: Inputs) -> dict[str, Texts]:
         inputs.tokenizer, read_text(config.evaluate.wikitext), [], [], 256, packed=True
     )
     contents = (
-        Texts(encode([prompt for prompt, _ in probes]), [number for _, number in probes]),
+        Texts(encode([prompt for prompt, _ in probes]), [first for _, first in probes]),
         Texts(encode(wordings.prompts(known, [ASK_FRAME])), None),
         Texts(encode(wordings.prompts(untaught, [ASK_FRAME])), None),
         Texts(wikitext.tokens.tolist(), None),

@@ -206,6 +206,18 @@ def test_lessons_follow_the_documents_with_probes_of_both_kinds(jordan):
         assert {probe.kind for probe in lesson.probes} == {"trained", "reworded"}
 
 
+def test_of_a_question_that_stands_alone_the_answer_is_learned(jordan):
+    augmenter = BuiltIn(TOKENIZER, 1500, quiz, strategies.named(["asked", "frames"]))
+    made, _ = lessons(
+        [jordan], augmenter, TOKENIZER, chunk_tokens=1000, passages=8, seed=0, max_lessons=3
+    )
+    for lesson in made:
+        asked, others = lesson.passages[::2], lesson.passages[1::2]
+        assert {passage.target for passage in asked} <= {p.accepted[0] for p in lesson.probes}
+        assert all(passage.prompt for passage in asked)
+        assert all(passage.prompt == "" for passage in others)
+
+
 class _Parrot:
     """Says everything there is to be probed, held-out wordings as well."""
 

@@ -279,7 +279,7 @@ def test_documents_are_lessons_like_facts(config, tmp_path):
     other = config.copy_and_resolve_references().unlock()
     other.lessons.update({"kind": "factbook", "file": str(FACTBOOK), "count": 2})
     other.lessons.update({"chunk_tokens": 300, "lengths": (512,)})
-    other.learner.num_parts = 2
+    other.learner.update({"num_parts": 2, "select_once": True, "new_rows_only": True})
     other.evaluate.known = ""
     summary = stream.run(other, tmp_path / "run")
     assert summary["num_lessons"] == 2
@@ -287,6 +287,8 @@ def test_documents_are_lessons_like_facts(config, tmp_path):
     found = stream_inputs.load(other).lessons
     assert all(passage.prompt == "" and passage.target for passage in found[0].passages)
     assert {probe.kind for lesson in found for probe in lesson.probes} == {"trained", "reworded"}
+    # The rows of both chunks are those of one document.
+    assert len(patch.load(tmp_path / "run" / patch.LEARNED).about.taught) == 1
 
 
 def test_a_second_run_on_one_directory_is_refused_and_loses_nothing(config, finished, tmp_path):

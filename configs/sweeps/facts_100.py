@@ -1,4 +1,4 @@
-"""100 facts into SmolLM2-135M by every method: 5 to 33 minutes of a CPU a run.
+"""100 facts into SmolLM2-135M by every method: 4 to 40 minutes of a CPU a run.
 
     results=benchmarks/results/streams/facts_100.jsonl
     smem sweep --config configs/sweeps/facts_100.py --results $results

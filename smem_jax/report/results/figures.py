@@ -1,6 +1,7 @@
 """Figures of settings: what each learned and forgot, Pareto fronts, and one choice at a time."""
 
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -149,7 +150,9 @@ def _dots(groups: Sequence[tuple[str, Sequence[_Row]]], title: str, hollow: bool
     settings = [row.setting for _, rows in groups for row in rows]
     panels = _measured(settings)
     lines = sum(len(rows) + bool(name) for name, rows in groups)
-    figure = drawing.new(2.5 * len(panels) + 4.6, 1.3 + 0.27 * lines, title)
+    longest = max(len(label) for name, rows in groups for label in (name, *(r.label for r in rows)))
+    width = 2.2 * (1 + len(panels)) + 0.07 * longest
+    figure = drawing.new(width, 1.3 + 0.27 * lines, title)
     all_axes = figure.subplots(1, 1 + len(panels), sharey=True, squeeze=False)[0]
     place, ticks = 0, []
     ends: list[list[float]] = [[] for _ in panels]
@@ -174,7 +177,7 @@ def _dots(groups: Sequence[tuple[str, Sequence[_Row]]], title: str, hollow: bool
     all_axes[0].set_xlim(0, 103)
     for axes, panel, reached in zip(all_axes[1:], panels, ends, strict=True):
         drawing.symmetric_log(axes, reached, panel.threshold)
-        axes.set_xlabel(panel.label if len(panel.label) < 26 else panel.label.replace(", ", ",\n"))
+        axes.set_xlabel(textwrap.fill(panel.label, 20))
         axes.axvline(0, color=drawing.QUIET, linewidth=0.8)
     for number, axes in enumerate(all_axes):
         axes.grid(axis="x")

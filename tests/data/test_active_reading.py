@@ -124,9 +124,10 @@ def test_asked_questions_stand_alone_in_every_wording_and_frame(jordan):
             f"{prompt} {answer}"
             for prompt in wordings.prompts(question.trained, wordings.TRAINING_FRAMES)
         }
-    assert set(augmenter.augment(chunk.title, chunk.text, len(texts), 0)) == texts
-    with pytest.raises(InputError, match=rf"{len(texts)} distinct .* {len(texts) + 1} are asked"):
-        augmenter.augment(chunk.title, chunk.text, len(texts) + 1, 0)
+    found = augmenter.augment(chunk.title, chunk.text, len(texts) + 20, 0)
+    assert set(found[: len(texts)]) == texts
+    # There are no more of these, so the others follow.
+    assert len(set(found)) == len(texts) + 20
 
 
 def test_strategies_take_the_turns_that_are_asked_for(jordan):

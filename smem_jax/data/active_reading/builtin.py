@@ -1,5 +1,6 @@
 """Augmentations that need no other model, written by rule."""
 
+import itertools
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -33,7 +34,8 @@ class BuiltIn:
       tokenizer: counts the tokens of a text.
       seq_len: tokens that a text may have.
       quiz: (title, text) of a chunk to questions with short answers, asked by several strategies.
-      strategies: that take turns; one that comes twice has two turns a round.
+      strategies: that take turns; one that comes twice has two turns a round. Where they give too
+        few texts of a chunk, all that there are follow.
     """
 
     def __init__(
@@ -57,10 +59,12 @@ class BuiltIn:
         quiz = self._quiz(chunk_title, chunk_text)
         texts: dict[str, None] = {}
         turns: Counter[str] = Counter()
-        for attempt in range(count * _TRIES):
+        tries = count * _TRIES
+        rounds = (itertools.cycle(self._strategies), itertools.cycle(STRATEGIES))
+        in_turn = itertools.chain(*(itertools.islice(one, tries) for one in rounds))
+        for attempt, strategy in enumerate(in_turn):
             if len(texts) == count:
                 break
-            strategy = self._strategies[attempt % len(self._strategies)]
             rng = random.Random(f"{seed}/{chunk_title}/{attempt}")
             study = Study(subject_of(chunk_title), notes, quiz, rng, turns[strategy.name])
             turns[strategy.name] += 1

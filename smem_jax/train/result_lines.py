@@ -123,7 +123,7 @@ def _object(line: bytes) -> dict[str, Any] | None:
     """The JSON object of a line, None where it is none."""
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None
 

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from smem_jax.data import wordings
@@ -80,6 +80,7 @@ _LINE = st.text(alphabet="abcdEFG 0123456789.,;%{}", min_size=1, max_size=50)
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["Area - total", "GDP", ""]), _LINE), max_size=4))
+@example([("Area - total", "0.1950"), ("GDP", "2010.5")])  # which are no years
 def test_any_text_gives_faithful_augmentations_or_an_error(lines):
     source = "\n".join(f"{label}: {text}" if label else text for label, text in lines)
     augmenter = BuiltIn(TOKENIZER, 400)

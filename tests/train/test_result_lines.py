@@ -3,7 +3,9 @@
 import json
 
 import numpy as np
+import pytest
 
+from smem_jax.errors import InputError
 from smem_jax.train import result_lines
 
 
@@ -24,3 +26,12 @@ def test_items_of_a_work_directory(tmp_path):
         "known": {"before": "1111", "after": "1101"},
         "nq_f1": {"before": [0.25, 0.5], "after": [0.2, 0.5]},
     }
+
+
+def test_a_line_of_too_many_brackets_is_named_and_as_the_last_one_passed_over(tmp_path):
+    path, brackets = tmp_path / "results.jsonl", "[" * 100_000
+    path.write_text('{"name": "a"}\n' + brackets)
+    assert result_lines.read(path) == [(f"{path}:1", {"name": "a"})]
+    path.write_text(f'{brackets}\n{{"name": "a"}}\n')
+    with pytest.raises(InputError, match=r"results\.jsonl:1: expected a JSON object, got b'\[\["):
+        result_lines.read(path)

@@ -7,7 +7,8 @@ from smem_jax.data.active_reading.sentences import sentences
 
 _LABELLED = re.compile(r"([^.!?:]{1,100}?)(?: \(continued\))?: (.+)")
 MAX_FACT_WORDS = 16
-_YEAR = re.compile(r"\b1[0-9]{3}\b|\b20[0-9]{2}\b")
+# Not a part of a number such as '0.1950' or '1950.5'.
+_YEAR = re.compile(r"(?<!\d[.,])\b(?:1[0-9]{3}|20[0-9]{2})\b(?![.,]\d)")
 
 
 class Note(NamedTuple):

@@ -103,8 +103,9 @@ def _groups(config: ConfigDict, inputs: Inputs) -> jax.Array:
     encoder = Encoder(inputs.tokenizer, inputs.lessons, config.lessons.lengths, False)
     first_of = first_of_document(inputs.lessons)
     for number in tqdm.trange(len(inputs.lessons), desc="selection"):
-        learner.begin(encoder.batches(number, 1)[0], number)
-        groups = learner.state.groups.at[learner.selected].set(first_of[number], mode="drop")
+        first = first_of[number]
+        learner.begin(encoder.batches(number, 1)[0], number, group=first)
+        groups = learner.state.groups.at[learner.selected].set(first, mode="drop")
         learner.state = learner.state._replace(groups=groups)
     return learner.state.groups
 

@@ -51,7 +51,7 @@ def stream_defaults() -> ConfigDict:
     learner.top_t = 500  # of the method sparse, as all below but the last two
     learner.selection = "tf_idf"  # or tf, kl, random, read
     learner.select_once = False  # select from a whole lesson for all its steps; else from each
-    learner.new_rows_only = False  # select no row that an earlier lesson trained
+    learner.new_rows_only = False  # select no row of another fact or document
     learner.max_document_frequency = 0  # of a slot that may be selected; 0 for no limit
     # Reads that a lesson's rows need, in so many tokens, to be heard; 0 for no relevance gate.
     learner.relevance_threshold = 0

@@ -40,7 +40,7 @@ _TITLES = {
     "memory.num_slots": "slots of the memory (N)",
     "learner.max_document_frequency": "documents that may read a trained slot (0: any number)",
     "learner.select_once": "one selection for all steps of a lesson",
-    "learner.new_rows_only": "no row of an earlier lesson is trained",
+    "learner.new_rows_only": "no row of another fact or document is trained",
     "relevance": "reads that open the relevance gate (0: no gate)",
     "memory.block": "block that carries the memory",
     "memory.top_k": "reads per head",

@@ -49,7 +49,7 @@ class SparseLearner:
       drift_tokens: background tokens a step, for the penalty on drift.
       drift_readers: where above 0, rather so many tokens for each selected slot, which read it.
       select_once: select slots from a whole lesson, for all of its steps; else, from each batch.
-      new_rows_only: select no row that an earlier lesson trained; needs `select_once`.
+      new_rows_only: select no row that was trained for another document; needs `select_once`.
       relevance: gate the rows by the documents that they were trained for, while learning and
         after; needs `select_once`. None for no gate.
       seed: of the background tokens and of random selection.
@@ -103,16 +103,17 @@ class SparseLearner:
         groups = self.state.groups
         if groups is None:
             return
+        self._group = number if group is None else group
         self.selected = _select(
             self._graphdef,
             self._frozen,
             self._ordinary,
             lesson,
             groups if self._new_rows_only else None,
+            self._group,
             self._settings,
             jax.random.fold_in(jax.random.key(self._seed), number),
         )
-        self._group = number if group is None else group
         self._warn_of_full_table()
 
     def _warn_of_full_table(self) -> None:
@@ -266,14 +267,16 @@ def _select(
     ordinary: Ordinary[jax.Array],
     batch: Batch,
     groups: jax.Array | None,
+    group: jax.Array | int,
     settings: Settings,
     key: jax.Array,
 ) -> jax.Array:
-    """The slots for a lesson; where `groups` are given, of rows without one."""
+    """The slots for a lesson; where `groups` are given, of rows without one or of its `group`."""
     _, _, reads = _reads(nnx.merge(graphdef, frozen), settings.block, batch)
     counts = batch.is_lesson
     if groups is not None:
-        counts = counts[..., None] & (groups[reads.indices] == NO_GROUP)
+        theirs = groups[reads.indices]
+        counts = counts[..., None] & ((theirs == NO_GROUP) | (theirs == group))
     return steps.select(reads.indices, counts, ordinary, settings, key).slots
 
 

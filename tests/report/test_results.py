@@ -182,10 +182,11 @@ def test_ratios_are_of_pairs_of_items(tmp_path):
     lines = [
         line("lora", 0.9, 0.4, learner={"method": "lora"}),
         line("none", 0.9, 0.0, learner={"top_t": 5}),
-        line("sparse", 0.9, 0.02),
+        line("sparse", 0.9, 0.02, 0.01),
+        line("gaining", 0.9, 0.0, -0.2, learner={"method": "full"}),
     ]
     by_name = {setting.runs[0]["name"]: setting for setting in settings(tmp_path, lines)}
-    lora, none, sparse = (by_name[name] for name in sorted(by_name))
+    gaining, lora, none, sparse = (by_name[name] for name in sorted(by_name))
     found = estimates.times(lora, sparse, "known", "drop")
     assert found.mean == pytest.approx(20) and found.low < 20 < found.high and found.low > 5
     more = estimates.more(lora, sparse, "known", "drop")
@@ -193,6 +194,8 @@ def test_ratios_are_of_pairs_of_items(tmp_path):
     same = estimates.times(sparse, sparse, "known", "drop")
     assert same[:3] == (1, 1, 1)
     assert estimates.times(lora, none, "known", "drop") is None
+    assert estimates.times(none, sparse, "known", "drop").mean == 0
+    assert estimates.times(gaining, sparse, "wikitext_nll", "change") is None
 
 
 def test_ablations_differ_from_the_reference_in_one_group(tmp_path):

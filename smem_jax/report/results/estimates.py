@@ -81,10 +81,10 @@ def times(one: Setting, other: Setting, figure: str, statistic: Statistic) -> Es
     """How many times what `other` loses `one` loses.
 
     Its interval is of pairs of items; samples in which `other` loses nothing are left out. None
-    where a figure is missing, or `other` loses nothing.
+    where a figure is missing, `other` loses nothing, or `one` gains.
     """
     losses = [without_interval(setting, figure, statistic) for setting in (one, other)]
-    if losses[0] is None or losses[1] is None or losses[1].mean <= 0:
+    if losses[0] is None or losses[1] is None or losses[1].mean <= 0 or losses[0].mean < 0:
         return None
     low = high = math.nan
     if lost := _losses(one, other, figure, statistic):

@@ -111,7 +111,7 @@ def ratios(picks: Sequence[Pick]) -> str:
         )
     return words.table(heads, rows) + (
         "\n\nIntervals are of pairs: both methods are asked the same items. A dash stands where "
-        "sparse loses nothing, so that there is no ratio."
+        "sparse loses nothing or the other gains, so that there is no ratio."
     )
 
 

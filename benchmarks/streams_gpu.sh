@@ -13,8 +13,9 @@ runs=(--config configs/sweeps/facts.py --results "$results" --workdirs runs/swee
 fields=(compute_dtype=bfloat16 lessons.passages=64)
 
 started=$SECONDS
-# What the headline needs comes first, then the ablations.
-for only in 'all_sparse*_seed0' 'all_lora_*_seed0' 'all_full_*_seed0' 'all_*_seed0' 'all_*'; do
+# What the headline needs comes first, then the other learning rates, seeds and ablations.
+for only in all_sparse_learning_rate0.4_seed0 all_lora_learning_rate0.0003_seed0 \
+  all_full_learning_rate{1,3}e-05_seed0 all_lora_learning_rate0.0001_seed0 'all_*_seed0' 'all_*'; do
   left=$((seconds - (SECONDS - started)))
   if [ "$left" -le 0 ]; then break; fi
   # 124: the time is up, 130: an interrupted sweep, which is what timeout asks of it.

@@ -5,7 +5,7 @@
     smem report $results --output docs/RESULTS.md
 
 Two countries, each chunk in 32 augmentations, some ten minutes of a CPU a run; learning rates are
-those that were best with facts (facts_100.py). Measured are recall, the known set and WikiText.
+of those that were tried with facts (facts_100.py). Measured are recall, the known set and WikiText.
 """
 
 import runpy

@@ -227,6 +227,17 @@ def test_ablations_differ_from_the_reference_in_one_group(tmp_path):
     assert axes["optimizer"].values == ["adam", "sgd"]
 
 
+def test_an_axis_of_one_field_is_named_after_it(tmp_path):
+    lines = [
+        line("prose", 0.9, 0.1),
+        line("with_questions", 0.9, 0.1, background__questions="../data/qa.jsonl"),
+    ]
+    prose, questions = settings(tmp_path, lines)
+    (axis,) = ablations.axes([prose, questions], questions)
+    assert axis.title == "questions beside the background text of the IDF"
+    assert axis.values == ["none", "qa"]
+
+
 def test_the_lines_of_a_sweep_are_read(tmp_path):
     (tmp_path / "c.py").write_text(
         "from smem_jax.train.sweep_runs import grid\n"

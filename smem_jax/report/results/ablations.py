@@ -35,6 +35,7 @@ _TITLES = {
     _RATE: "learning rate",
     "optimizer": "optimizer",
     "background": "background text of the IDF",
+    "background.questions": "questions beside the background text of the IDF",
     "drift_weight": "weight of the drift penalty",
     "replay": "replayed background documents a step",
     "memory.num_slots": "slots of the memory (N)",
@@ -113,7 +114,9 @@ def _axis(group: str, settings: Sequence[Setting], base: Setting) -> Axis:
         else:
             picks.append(choose.pick(by_value[value], choose.learned(base)))
     values = [", ".join(words.value(p.setting.fields.get(name)) for name in names) for p in picks]
-    return Axis(_TITLES.get(group, group.rpartition(".")[2]), values, picks, position)
+    title = _TITLES.get(names[0]) if len(names) == 1 else None
+    title = title or _TITLES.get(group, group.rpartition(".")[2])
+    return Axis(title, values, picks, position)
 
 
 def _sparse(settings: Sequence[Setting]) -> list[Setting]:

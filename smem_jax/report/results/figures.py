@@ -50,7 +50,7 @@ def headline(picks: Sequence[Pick]) -> Figure:
         )
         for p in picks
     ]
-    return _dots([("", rows)], "At equal learning, what each method forgets (bars: 95 % intervals)")
+    return _dots([("", rows)], "What each method learned and forgot (bars: 95 % intervals)")
 
 
 def ablation(axes: Sequence[ablations.Axis]) -> Figure:

@@ -28,6 +28,8 @@ _WIKITEXT = _Column("WikiText rise, nats", "wikitext_nll", "change", words.nats)
 _F1 = _Column("NQ F1 lost, % of it", "nq_f1", "drop", words.percent)
 _FORGETTING = (_KNOWN, _F1, _WIKITEXT)
 _ELSEWHERE = (
+    _Column("known answers' NLL rise, nats", "known_nll", "change", words.nats),
+    _Column("NQ answers' NLL rise, nats", "nq_nll", "change", words.nats),
     _Column("GSM8K rise, nats", "gsm8k_nll", "change", words.nats),
     _Column("MMLU, points", "mmlu_accuracy", "change", words.points),
     _Column("trivia choices, points", "trivia_choices_accuracy", "change", words.points),

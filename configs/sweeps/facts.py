@@ -5,7 +5,8 @@
 
 Stop it at any moment: the same command goes on, and a second one beside it takes other runs;
 `--only 'all_sparse*'` makes those of one method. Every method sees the same facts in the same
-order, in as many passages and steps. facts_100.py is the same with 100 facts.
+order, in as many passages and steps, but for the paper's form: that has one step a fact.
+facts_100.py is the same with 100 facts.
 """
 
 import runpy

@@ -9,8 +9,6 @@ from smem_jax.data.facts import Fact
 from smem_jax.data.lessons import Lesson, Passage, Probe
 from smem_jax.data.rewording import Wordings
 
-ASK_FRAME = wordings.TRAINING_FRAMES[0]
-
 
 def lesson(
     fact: Fact, reworded: Wordings, frames: Sequence[str], passages: int, probes: int, seed: int
@@ -19,14 +17,15 @@ def lesson(
 
     The first passage is the question itself in the first frame. The others take the fact's own
     paraphrases and the training wordings in turn, in random order, each time in the next frame;
-    where these are fewer than `passages` they come again in other frames.
+    where these are fewer than `passages` they come again in other frames. What the fact holds out
+    is not among them.
 
     Args:
       reworded: of the question, by `smem_jax.data.rewording.reword`.
       seed: of the order of wordings.
     """
     random = np.random.default_rng((seed, *fact.id.encode()))
-    others = [*fact.paraphrases, *reworded.training]
+    others = [*fact.paraphrases, *(w for w in reworded.training if w not in fact.held_out)]
     texts = [fact.question, *(others[i] for i in random.permutation(len(others)))]
     prompts = []
     for number in range(passages):
@@ -46,7 +45,7 @@ def lesson(
 
 def ask(question: str) -> str:
     """The prompt in which questions are asked."""
-    return ASK_FRAME.replace("{question}", question)
+    return wordings.ASK_FRAME.replace("{question}", question)
 
 
 def lessons(

@@ -19,6 +19,7 @@ TRAINING_FRAMES = (
     "User: {question}\nAssistant:",
     "FAQ\n\n{question}\n-",
 )
+ASK_FRAME = TRAINING_FRAMES[0]  # in which questions are asked
 HELD_OUT_FRAMES = (
     "Trivia night. {question} Correct answer:",
     "Here is a quiz question: {question}\nReply:",

@@ -8,7 +8,6 @@ from smem_jax.data import wordings
 from smem_jax.errors import InputError, plain
 from smem_jax.evaluate import generate, patched
 from smem_jax.evaluate.heard import heard
-from smem_jax.evaluate.measure import ASK_FRAME
 from smem_jax.evaluate.sampling import Sampling
 from smem_jax.evaluate.streaming import Streamer
 from smem_jax.patch import directory
@@ -36,7 +35,7 @@ def ask(taught: patched.Patched, questions: Sequence[str], max_new_tokens: int =
     """The likeliest answer to each question, all at once."""
     for question in questions:
         _check(question)
-    prompts = wordings.prompts(questions, [ASK_FRAME])
+    prompts = wordings.prompts(questions, [wordings.ASK_FRAME])
     return generate.answers(taught.model, taught.tokenizer, prompts, max_new_tokens)
 
 
@@ -101,7 +100,7 @@ class Conversation:
 
 
 def _framed(question: str) -> str:
-    return wordings.prompts([question], [ASK_FRAME])[0]
+    return wordings.prompts([question], [wordings.ASK_FRAME])[0]
 
 
 def _check(question: str) -> None:

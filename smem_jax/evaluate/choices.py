@@ -78,7 +78,9 @@ def _letter_ids(tokenizer: Tokenizer, count: int) -> tuple[list[int], list[int]]
     ids = [answer_ids(tokenizer, letter) for letter in string.ascii_uppercase[:count]]
     before = ids[0][:-1] if ids else []
     if any(row[:-1] != before for row in ids):
-        raise InputError(f"the tokenizer cuts the letters A to {'ABCDEFGHIJ'[count - 1]} unlike")
+        raise InputError(
+            f"the tokenizer cuts the letters A to {string.ascii_uppercase[count - 1]} unlike"
+        )
     return before, [row[-1] for row in ids]
 
 

@@ -47,7 +47,7 @@ class _Task(Protocol):
 
 
 class Suite:
-    """Held-out tasks for one tokenizer; a task is read when it is first measured.
+    """Held-out tasks for one tokenizer; a task is read when it is first measured, or by `read`.
 
     Attributes:
       tasks: the names of those that have a file, in the order of `TASKS`.
@@ -78,6 +78,11 @@ class Suite:
                 raise InputError(f"limit {task}={limit} must be at least 1")
         self.tasks = tuple(task for task in TASKS if getattr(files, task))
         self._built: dict[str, _Task] = {}
+
+    def read(self) -> None:
+        """Reads all tasks, so that what is malformed is named before anything is measured."""
+        for name in self.tasks:
+            self._task(name)
 
     def measure(
         self, model: Transformer, tasks: Sequence[str] | None = None

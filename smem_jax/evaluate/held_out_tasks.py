@@ -13,7 +13,6 @@ from smem_jax.data.questions import Question
 from smem_jax.errors import InputError
 from smem_jax.evaluate import generate, score
 from smem_jax.evaluate.choices import ByLikelihood, Lettered
-from smem_jax.evaluate.measure import ASK_FRAME
 from smem_jax.evaluate.recall import Prompts
 from smem_jax.evaluate.token_scores import Places, TokenScores
 from smem_jax.models.pretrained import Tokenizer
@@ -82,7 +81,7 @@ class _Asked:
         max_new_tokens: int,
     ):
         self._tokenizer, self._max_new_tokens = tokenizer, max_new_tokens
-        self._asked = wordings.prompts(questions, [ASK_FRAME])
+        self._asked = wordings.prompts(questions, [wordings.ASK_FRAME])
         self._accepted = accepted
         self._expected = Prompts(tokenizer, self._asked, expected, "expected answers")
 
@@ -202,7 +201,7 @@ class TriviaChoices:
     """`trivia_choices_accuracy`, 1 where the right choice is the likeliest per token."""
 
     def __init__(self, tokenizer: Tokenizer, questions: Sequence[ChoiceQuestion]):
-        self._choices = ByLikelihood(tokenizer, questions, ASK_FRAME)
+        self._choices = ByLikelihood(tokenizer, questions, wordings.ASK_FRAME)
 
     def measure(self, model: Transformer) -> dict[str, np.ndarray]:
         """float64 [num_questions]."""

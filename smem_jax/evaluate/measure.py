@@ -10,9 +10,6 @@ from smem_jax.evaluate import generate, nll, score
 from smem_jax.models.pretrained import Tokenizer
 from smem_jax.models.transformer import Transformer
 
-# Questions are asked in the first frame of training; `smem ask` does so, too.
-ASK_FRAME = wordings.TRAINING_FRAMES[0]
-
 
 class Probe(NamedTuple):
     """One prompt about a fact.
@@ -49,10 +46,12 @@ def probes(facts: Sequence[Fact], held_out_frames: Sequence[str]) -> list[Probe]
     """Every prompt that is asked about the facts."""
     found = []
     for fact in facts:
-        found.append(Probe(fact, "trained", *wordings.prompts([fact.question], [ASK_FRAME])))
+        found.append(
+            Probe(fact, "trained", *wordings.prompts([fact.question], [wordings.ASK_FRAME]))
+        )
         for prompt in wordings.prompts([fact.question], held_out_frames):
             found.append(Probe(fact, "frame", prompt))
-        for prompt in wordings.prompts(fact.held_out, [ASK_FRAME]):
+        for prompt in wordings.prompts(fact.held_out, [wordings.ASK_FRAME]):
             found.append(Probe(fact, "reworded", prompt))
     return found
 
@@ -86,7 +85,7 @@ def measure(
     if text:
         figures["wikitext_nll"] = nll.text_nll(model, tokenizer, text).mean
     if questions:
-        prompts = wordings.prompts([q.question for q in questions], [ASK_FRAME])
+        prompts = wordings.prompts([q.question for q in questions], [wordings.ASK_FRAME])
         first = [q.answers[0] for q in questions]
         figures["nq_answer_nll"] = nll.answer_nll(model, tokenizer, prompts, first).mean
         predicted = generate.answers(model, tokenizer, prompts, max_new_tokens)

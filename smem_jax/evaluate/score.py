@@ -1,4 +1,8 @@
-"""Exact match and F1 of short answers, with the normalisation of the SQuAD evaluation."""
+"""Exact match and F1 of short answers, with the normalisation of the SQuAD evaluation.
+
+Of a text such as 'A+' that leaves nothing; else than there, it is then compared as it stands, so
+that saying nothing is no right answer.
+"""
 
 import collections
 import re
@@ -10,9 +14,14 @@ _WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def normalize(text: str) -> str:
-    """Lower case, without ASCII punctuation and English articles, single spaces."""
-    text = text.lower().translate(_WITHOUT_PUNCTUATION)
-    return " ".join(_ARTICLES.sub(" ", text).split())
+    """Lower case, without ASCII punctuation and English articles, single spaces.
+
+    >>> normalize("The Who?"), normalize("A+")
+    ('who', 'a+')
+    """
+    text = text.lower()
+    bare = _ARTICLES.sub(" ", text.translate(_WITHOUT_PUNCTUATION)).split()
+    return " ".join(bare or text.split())
 
 
 def exact_match(prediction: str, answers: Sequence[str]) -> float:

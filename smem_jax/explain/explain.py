@@ -2,9 +2,11 @@
 
 What a memory layer reads depends on what is frozen below it, so the untaught model tells what a
 taught one reads. Each fact is a batch of its own, as in the stream of arXiv 2510.15103: the slots
-that it would train are selected from the reads of all its rows.
+that it would train are selected from the reads of all its rows, its question and paraphrases in
+each frame. A fact without paraphrases has those that a stream would make by rule.
 """
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from ml_collections import ConfigDict
 
 from smem_jax import atomic, slots
 from smem_jax.data.facts import Fact, read_facts
+from smem_jax.data.rewording import reword
 from smem_jax.data.wordings import check_frames
 from smem_jax.errors import InputError
 from smem_jax.explain import analysis, page
@@ -48,7 +51,7 @@ def explain(config: ConfigDict, output: Path, facts: int) -> dict[str, Any]:
     retrofitted.check(config)
     _check(config, output, facts)
     base = pretrained.load(config.model)
-    taught = read_facts(config.facts.file)[:facts]
+    taught = [_worded(fact, config.seed) for fact in read_facts(config.facts.file)[:facts]]
     if len(taught) < _LEAST_FACTS:
         raise InputError(
             f"{config.facts.file}: one fact has no other to compare with; two are right"
@@ -59,6 +62,11 @@ def explain(config: ConfigDict, output: Path, facts: int) -> dict[str, Any]:
     background = _background(config, model, pretrained.fingerprint(base.tensors), documents)
     base.tensors.clear()
     found = _teach(config, model, background, taught, rows)
+    if not any(len(one.chosen) for one in found):
+        raise InputError(
+            f"train.max_document_frequency={config.train.max_document_frequency} leaves no fact a "
+            "slot to train"
+        )
     ordinary = _ordinary(config, model, base.tokenizer, documents)
     described = {
         "base_model": config.model,
@@ -73,6 +81,13 @@ def explain(config: ConfigDict, output: Path, facts: int) -> dict[str, Any]:
     text = json.dumps(described, indent=2, ensure_ascii=False, allow_nan=False)
     atomic.write_text(output / "explain.json", text + "\n")
     return described
+
+
+def _worded(fact: Fact, seed: int) -> Fact:
+    """The fact with the wordings that rules make of its question, where it brings none."""
+    if fact.paraphrases:
+        return fact
+    return dataclasses.replace(fact, paraphrases=reword(fact.question, seed).training)
 
 
 def _check(config: ConfigDict, output: Path, facts: int) -> None:

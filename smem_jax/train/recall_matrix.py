@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from smem_jax.data.lessons import Lesson
+from smem_jax.errors import InputError
 from smem_jax.evaluate.recall import Prompts
 from smem_jax.models.pretrained import Tokenizer
 from smem_jax.models.transformer import Transformer
@@ -77,7 +78,6 @@ class RecallMatrix:
             **{kind: _mean(rows[-1]) for kind, rows in self.rows.items()},
             **{f"learned_{kind}": _mean(shares) for kind, shares in self.learned.items()},
             "first_100_learned": at_first,
-            "first_100_last": kept,
             "first_100_kept": kept / at_first if at_first and kept is not None else None,
             "backward_transfer": _mean(last - learned),
         }
@@ -100,8 +100,16 @@ class RecallMatrix:
         write_npz(path, after=np.asarray(self.after, np.int32), ids=ids, **arrays)
 
     def restore(self, path: Path, num_learned: int) -> None:
-        """Takes up what `save` wrote after `num_learned` lessons; later entries are dropped."""
+        """Takes up what `save` wrote after `num_learned` lessons; later entries are dropped.
+
+        Raises InputError where it was written of other lessons.
+        """
         arrays = read_npz(path)
+        if arrays["ids"].tolist() != [lesson.id for lesson in self._lessons]:
+            raise InputError(
+                f"{path} is of other lessons; give the data that the run began with, or "
+                "--overwrite to start anew"
+            )
         kept = arrays["after"] <= num_learned
         self.after = arrays["after"][kept].tolist()
         for kind in _KINDS:

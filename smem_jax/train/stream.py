@@ -9,7 +9,7 @@ so far every `evaluate.every` lessons, and held-out tasks before, along and afte
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,7 +29,7 @@ from smem_jax.kernels import huge_pages
 from smem_jax.models import lora, peft
 from smem_jax.models.transformer import Transformer
 from smem_jax.stream_settings import stream_defaults
-from smem_jax.train import files, learners, stream_inputs, stream_patch
+from smem_jax.train import files, learners, stream_checks, stream_inputs, stream_patch
 from smem_jax.train.background import Documents
 from smem_jax.train.checkpoints import TrainCheckpoints
 from smem_jax.train.clock import Clock
@@ -50,7 +50,7 @@ def run(config: ConfigDict, workdir: Path, overwrite: bool = False) -> dict[str,
     A run that was cut off goes on at its last evaluation; a finished one is not done again.
     `overwrite` starts anew. Raises InputError for bad input, before anything is written.
     """
-    learners.check(config)
+    stream_checks.check(config)
     found = _finished(workdir, config, overwrite)
     if found is not None:
         return found
@@ -58,19 +58,21 @@ def run(config: ConfigDict, workdir: Path, overwrite: bool = False) -> dict[str,
     clock = Clock()
     with clock("load"):
         inputs = stream_inputs.load(config)
+        suite = stream_inputs.suite(config, inputs.tokenizer)
     with WorkdirLock(workdir):
         found = _finished(workdir, config, overwrite)  # by another process, meanwhile
         if found is not None:
             return found
         if overwrite:
             files.empty(workdir, _CONFIG)
-        return _run(config, workdir, inputs, clock)
+        return _run(config, workdir, inputs, suite, clock)
 
 
-def _run(config: ConfigDict, workdir: Path, inputs: Inputs, clock: Clock) -> dict[str, Any]:
+def _run(
+    config: ConfigDict, workdir: Path, inputs: Inputs, suite: Suite, clock: Clock
+) -> dict[str, Any]:
     """The run itself, in a work directory that is its own."""
     atomic.write_text(workdir / _CONFIG, config_module.to_json(config))
-    suite = stream_inputs.suite(config, inputs.tokenizer)
     with clock("measure before"):
         before = stream_inputs.before(config, inputs, suite)
     files.write_npz(workdir / "before.npz", **before)
@@ -80,6 +82,7 @@ def _run(config: ConfigDict, workdir: Path, inputs: Inputs, clock: Clock) -> dic
     learner = learners.make(config, inputs.model, inputs.block, inputs.background)
     skipped = Skipped(config.learner.max_skipped)
     after = _Stream(config, workdir, inputs, suite, learner, recall, clock, skipped).teach()
+    _check_finite(after)
     files.write_npz(workdir / "after.npz", **after)
     summary = {
         "name": workdir.name,
@@ -130,6 +133,15 @@ def _finished(workdir: Path, config: ConfigDict, overwrite: bool) -> dict[str, A
     return json_file.read(summary) if summary.is_file() else None
 
 
+def _check_finite(measured: Mapping[str, np.ndarray]) -> None:
+    for name, values in measured.items():
+        if not np.isfinite(values).all():
+            raise InputError(
+                f"{name} is not finite after the last lesson: the model has diverged; --overwrite "
+                "starts anew, such as with a lower learning rate"
+            )
+
+
 def _intervals(recall: RecallMatrix) -> dict[str, float]:
     """95 % bootstrap interval of the recall of reworded questions, over lessons."""
     last = recall.rows["reworded"][-1]
@@ -177,6 +189,12 @@ class _Stream(NamedTuple):
                     if not self.skipped.in_a_row:
                         checkpoints.save(done, self.learner.state)
                         self.clock.save(self.workdir / _CLOCK)
+            if self.skipped.in_a_row >= c.learner.steps:
+                raise InputError(
+                    f"all steps of the last lesson are skipped, {self.skipped.in_a_row} in a row: "
+                    "a loss or a gradient is not finite; --overwrite starts anew, such as with a "
+                    "lower learning rate"
+                )
             with self.clock("measure after"):
                 return self._evaluate(len(lessons), self.suite.tasks)
 
@@ -213,7 +231,7 @@ class _Stream(NamedTuple):
                 "lesson": number,
                 "id": self.inputs.lessons[number].id,
                 **{name: value for name, value in logged.items() if math.isfinite(value)},
-                **{f"recall_{kind}": share for kind, share in recall.items()},
+                **{f"recall_{k}": share for k, share in recall.items() if not math.isnan(share)},
                 "skipped": self.skipped.total,
                 "seconds": time.perf_counter() - started,
             },
@@ -235,7 +253,11 @@ class _Stream(NamedTuple):
         recall = self.recall.measure(model, done)
         self.recall.save(self.workdir / _MATRIX)
         measured = self.suite.measure(model, tasks)
-        along = {name: f for name, f in figures(measured).items() if name.startswith(self._along)}
+        along = {
+            name: figure
+            for name, figure in figures(measured).items()
+            if name.startswith(self._along) and math.isfinite(figure)
+        }
         line = {"after": done, **{f"recall_{k}": v for k, v in recall.items()}, **along}
         files.append_line(self.workdir / _CURVE, line)
         return measured

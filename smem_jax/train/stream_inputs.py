@@ -71,11 +71,13 @@ def load(config: ConfigDict) -> Inputs:
 
 
 def suite(config: ConfigDict, tokenizer: pretrained.Tokenizer) -> Suite:
-    """The held-out tasks whose files are configured."""
+    """The held-out tasks whose files are configured, read."""
     c = config.evaluate
     where = Files(**{field.name: c[field.name] for field in dataclasses.fields(Files)})
     limits = {task: limit for task, limit in c.limits.items() if limit}
-    return Suite(where, tokenizer, limits, c.max_new_tokens)
+    found = Suite(where, tokenizer, limits, c.max_new_tokens)
+    found.read()
+    return found
 
 
 def before(config: ConfigDict, inputs: Inputs, tasks: Suite) -> dict[str, np.ndarray]:

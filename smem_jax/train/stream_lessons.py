@@ -16,7 +16,6 @@ from smem_jax.data.factbook import read_profiles
 from smem_jax.data.facts import Fact, read_facts
 from smem_jax.data.lessons import Lesson
 from smem_jax.data.rewording import reword
-from smem_jax.data.wordings import check_frames
 from smem_jax.errors import InputError
 from smem_jax.evaluate import generate, score
 from smem_jax.models.pretrained import Tokenizer
@@ -93,7 +92,6 @@ def _from_facts(
 ) -> Found:
     """The first facts that the model does not know and that fit."""
     c = config.lessons
-    check_frames(c.frames)
     facts = read_facts(c.file)
     order = np.random.default_rng(config.seed).permutation(len(facts))
     found = Found([], {"already_known": 0, "too_long": 0, "no_rewording": 0})

@@ -85,12 +85,29 @@ def _check_same(results: Path, runs: Sequence[Run]) -> None:
     found = {line["name"]: (where, line) for where, line in result_lines.results(results)}
     for item in runs:
         where, line = found.get(item.name, ("", {"status": "missing"}))
-        if result_lines.is_done(line) and line.get("key") != item.key:
-            was, now = _difference(line.get("config", {}), item.fields)
+        if not result_lines.is_done(line):
+            continue
+        had, has = line.get("config", {}), item.fields
+        # A key has no default in it: one that was changed since shows in the fields alone.
+        if line.get("key") != item.key or _shared(had, has) != _shared(has, had):
+            if line.get("key") == item.key:
+                had, has = _shared(had, has), _shared(has, had)
+            was, now = _difference(had, has)
             raise InputError(
                 f"{where}: run {item.name!r} was made with {was}, and is now to be made with "
                 f"{now}; give it another name, or --overwrite to make it anew"
             )
+
+
+def _shared(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of `one` that `other` has, too, section by section."""
+    return {
+        name: _shared(value, other[name])
+        if isinstance(value, Mapping) and isinstance(other[name], Mapping)
+        else value
+        for name, value in one.items()
+        if name in other
+    }
 
 
 def _difference(was: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, str]:

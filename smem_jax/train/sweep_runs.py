@@ -121,7 +121,15 @@ def _listed(path: Path) -> dict[str, list[str]]:
             raise InputError(f"{path}: name={name!r} must be letters, digits and any of _.,=+-")
         if name in listed:
             raise InputError(f"{path}: two runs are named {name!r}")
-        listed[name] = list(record["overrides"])
+        overrides = record["overrides"]
+        if not isinstance(overrides, list | tuple) or not all(
+            isinstance(override, str) for override in overrides
+        ):
+            raise InputError(
+                f"{path}: overrides={overrides!r} of run {name!r} must be a list of texts such as "
+                "'seed=1'"
+            )
+        listed[name] = list(overrides)
     return listed
 
 

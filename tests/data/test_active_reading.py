@@ -129,6 +129,12 @@ def test_asked_questions_stand_alone_in_every_wording_and_frame(jordan):
     assert set(found[: len(texts)]) == texts
     # There are no more of these, so the others follow.
     assert len(set(found)) == len(texts) + 20
+    # One that fills the length has no room for the line break that its answer ends with.
+    longest = max(len(TOKENIZER.encode(text)) for text in texts)
+    for room, fits in ((longest, False), (longest + 1, True)):
+        augmenter = BuiltIn(TOKENIZER, room, quiz, strategies.named(["asked"]))
+        found = texts & set(augmenter.augment(chunk.title, chunk.text, len(texts), 0))
+        assert (max(len(TOKENIZER.encode(text)) for text in found) == longest) == fits
 
 
 def test_strategies_take_the_turns_that_are_asked_for(jordan):

@@ -46,3 +46,13 @@ def test_wordings_of_the_fact_itself_are_used():
     lesson = _lesson(fact, passages=60)
     assert any("Which one?" in passage.prompt for passage in lesson.passages)
     assert lesson.probes[1].prompt == "Q: The name?\nA:"
+
+
+def test_what_a_fact_holds_out_is_not_trained_in_the_wording_of_a_rule():
+    fact = ALL[0]
+    rule = reword(fact.question, 0).training[0]
+    held_out = Fact(fact.id, fact.question, fact.answer, held_out=(rule,))
+    assert any(rule in passage.prompt for passage in _lesson(fact, 60).passages)
+    lesson = _lesson(held_out, 60)
+    assert lesson.probes[1].prompt == f"Q: {rule}\nA:"
+    assert not any(rule in passage.prompt for passage in lesson.passages)

@@ -18,10 +18,10 @@ from lm_eval.tasks import TaskManager
 
 from smem_jax import cli
 from smem_jax.data.held_out import ChoiceQuestion
+from smem_jax.data.wordings import ASK_FRAME
 from smem_jax.errors import InputError
 from smem_jax.evaluate import ask, generate, lm_eval_adapter, nll, patched
 from smem_jax.evaluate.choices import ByLikelihood, Lettered
-from smem_jax.evaluate.measure import ASK_FRAME
 from smem_jax.evaluate.sampling import Sampling
 
 _DOCS = Path(__file__).parents[2] / "docs" / "evaluating.md"

@@ -9,6 +9,7 @@ import tiny_llama
 from ml_collections import ConfigDict
 
 from smem_jax import slots
+from smem_jax.data.rewording import reword
 from smem_jax.errors import InputError
 from smem_jax.explain import page
 from smem_jax.explain.explain import explain
@@ -143,9 +144,19 @@ def test_bad_input_is_refused_before_anything_is_written(config, tmp_path):
         (_with(config, background__text=""), 3, "are both ''"),
         (_with(config, facts__frames=("no field",)), 3, "must hold {question} once"),
         (_with(config, facts__seq_len=8), 3, "the sequence length is 8"),
+        (_with(config, train__max_document_frequency=1), 3, "leaves no fact a slot to train"),
     ):
         with pytest.raises(InputError, match=message):
             explain(changed, output, facts)
     assert not output.exists()
     with pytest.raises(InputError, match=r"--output .*one.jsonl is a file"):
         explain(config, one, 3)
+
+
+def test_a_fact_without_paraphrases_has_those_of_rules(config, tmp_path):
+    questions = ("Who wrote the book Dune?", "In which city is the museum Prado?")
+    facts = [{"question": question, "answer": "N"} for question in questions]
+    (tmp_path / "facts.jsonl").write_text("\n".join(map(json.dumps, facts)))
+    found = explain(_with(config, facts__file=str(tmp_path / "facts.jsonl")), tmp_path / "out", 2)
+    for question, fact in zip(questions, found["facts"], strict=True):
+        assert fact["rows"] == (1 + len(reword(question, config.seed).training)) * 2 > 2

@@ -8,7 +8,15 @@ import sweep_lines
 from sweep_lines import line
 
 from smem_jax.errors import InputError
-from smem_jax.report.results import ablations, choose, estimates, methods, read, tables
+from smem_jax.report.results import (
+    ablations,
+    choose,
+    estimates,
+    figures_along,
+    methods,
+    read,
+    tables,
+)
 from smem_jax.stream_settings import stream_defaults
 from smem_jax.train.sweep import sweep
 
@@ -65,6 +73,36 @@ def test_the_last_line_of_a_name_counts_and_failed_and_short_runs_are_told(tmp_p
     text = tables.runs(found)
     assert "1 runs of 1 settings" in text and "shorter streams, not shown: 1" in text
     assert "failed: bad" in text and "already known 37" in text and "0.5 hours" in text
+    assert "1,000 lessons each" in text and "skipped" not in text
+
+
+def test_what_failed_in_one_file_and_is_done_in_another_has_not_failed(tmp_path):
+    done = [
+        {**line("a", 0.6, 0.2), "skipped_steps": 3},
+        {**line("b", 0.5, 0.1, seed=1), "num_lessons": 960},
+    ]
+    failed = {"name": "a", "key": done[0]["key"], "status": "failed", "error": "x"}
+    paths = [
+        sweep_lines.write(tmp_path / "r.a.jsonl", [failed]),
+        sweep_lines.write(tmp_path / "r.b.jsonl", done),
+    ]
+    found = read.read("facts", paths)
+    assert found.failed == []
+    text = tables.runs(found)
+    assert "960 to 1,000 lessons each" in text and "not finite: 3." in text
+
+
+def test_a_loss_that_was_not_measured_is_not_taken_for_none(tmp_path):
+    unmeasured = line("unmeasured", 0.9, 0.0)
+    del unmeasured["figures"]["known"]
+    found = settings(tmp_path, [unmeasured, line("measured", 0.9, 0.01, learner={"top_t": 5})])
+    assert choose.pick(found, 0.9).setting.runs[0]["name"] == "measured"
+
+
+def test_a_curve_leaves_out_where_nothing_could_be_asked(tmp_path):
+    record = line("a", 0.9, 0.1)
+    record["curve"][0]["recall_reworded"] = None
+    assert figures_along.curves(choose.headline(settings(tmp_path, [record]))) is not None
 
 
 @pytest.mark.parametrize(
@@ -73,6 +111,13 @@ def test_the_last_line_of_a_name_counts_and_failed_and_short_runs_are_told(tmp_p
         ({"num_lessons": None}, r"r.jsonl:2: num_lessons=None of run 'b' must be of type int"),
         ({"recall": {}}, r"r.jsonl:2: run 'b' lacks the number recall.reworded"),
         ({"base_model": "other"}, r"r.jsonl:2: base_model='other', but .* in .*r.jsonl:1"),
+        ({"figures": {"known": {"after": 1.0}}}, r"r.jsonl:2: figures of run 'b' must be objects"),
+        ({"figures": {"known": 3}}, r"r.jsonl:2: figures of run 'b' must be objects with the num"),
+        ({"curve": 5}, r"r.jsonl:2: curve of run 'b' must be a list of objects with the number"),
+        ({"matrix": {"after": [1]}}, r"r.jsonl:2: matrix of run 'b' must be numbers 'after'"),
+        ({"seconds": "x"}, r"r.jsonl:2: seconds of run 'b' must be a number"),
+        ({"items": {"known": {"before": "11", "after": "1x"}}}, r"r.jsonl:2: items of run 'b'"),
+        ({"items": {"known": {"before": "", "after": ""}}}, r"r.jsonl:2: items of run 'b' must"),
     ],
 )
 def test_lines_that_do_not_fit_are_named(tmp_path, change, message):

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smem_jax.data.lessons import Lesson, Passage, Probe
+from smem_jax.errors import InputError
 from smem_jax.train import recall_matrix
 from smem_jax.train.recall_matrix import RecallMatrix
 
@@ -88,3 +89,5 @@ def test_what_was_written_after_a_checkpoint_is_dropped(tmp_path):
     assert again.after == [2]
     np.testing.assert_array_equal(again.rows["trained"][0], [1, 1, np.nan, np.nan])
     np.testing.assert_array_equal(again.learned["trained"], [1, 1, np.nan, np.nan])
+    with pytest.raises(InputError, match=r"matrix\.npz is of other lessons"):
+        RecallMatrix(None, [*lessons[:3], _lesson(7)], 2).restore(tmp_path / "matrix.npz", 2)

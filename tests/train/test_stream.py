@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 from smem_jax import patch
 from smem_jax.data.lessons import Lesson, Passage, Probe
 from smem_jax.errors import InputError
+from smem_jax.evaluate.held_out import Suite
 from smem_jax.models import lora, peft, pretrained
 from smem_jax.models.transformer import Transformer
 from smem_jax.train import files, learners, stream, stream_inputs, stream_lessons
@@ -130,6 +131,41 @@ def test_steps_that_were_skipped_before_a_cut_are_counted(config, tmp_path, monk
     monkeypatch.setattr(SparseLearner, "step", first_is_skipped)
     _cut_off(config, tmp_path / "run", monkeypatch, 5)
     assert stream.run(config, tmp_path / "run")["skipped_steps"] == 1
+
+
+def test_a_stream_that_diverged_has_no_result(config, tmp_path, monkeypatch):
+    c = ConfigDict(config.to_dict())
+    c.learner.update({"method": "full", "learning_rate": 1e30})
+    with pytest.raises(InputError, match=r"is not finite|all steps of the last lesson are skipped"):
+        stream.run(c, tmp_path / "run")
+    assert not (tmp_path / "run" / "summary.json").exists()
+
+    def last_are_skipped(self, batch, number):
+        found = step(self, batch, number)
+        return {**found, "loss": float("nan")} if number >= 4 else found
+
+    step = SparseLearner.step
+    monkeypatch.setattr(SparseLearner, "step", last_are_skipped)
+    with pytest.raises(InputError, match=r"the last lesson are skipped, 2 in a row"):
+        stream.run(config, tmp_path / "other")
+    assert not (tmp_path / "other" / "summary.json").exists()
+
+
+def test_a_figure_that_is_not_finite_is_named(config, tmp_path, monkeypatch):
+    measure = Suite.measure
+    measured = []
+
+    def broken(self, model, tasks=None):
+        found = measure(self, model, tasks)
+        measured.append(found)
+        return found if len(measured) == 1 else {**found, "known_nll": found["known_nll"] * np.nan}
+
+    c = ConfigDict(config.to_dict())
+    c.cache = str(tmp_path / "cache")
+    monkeypatch.setattr(Suite, "measure", broken)
+    with pytest.raises(InputError, match="known_nll is not finite after the last lesson"):
+        stream.run(c, tmp_path / "run")
+    assert not (tmp_path / "run" / "summary.json").exists()
 
 
 @pytest.mark.slow

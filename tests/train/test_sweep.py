@@ -170,6 +170,14 @@ def test_a_changed_configuration_of_the_same_name_is_refused(folder):
     assert len(run.calls) == 4 and len(lines(folder)) == 8
 
 
+def test_so_is_a_default_that_was_changed_since(folder):
+    make(folder, Recorder())
+    changed = defaults()
+    changed.learner.method = "full"
+    with pytest.raises(InputError, match=r"was made with learner\.method='sparse', and is now"):
+        sweep(folder / "c.py", folder / "r.jsonl", folder / "work", Recorder(), changed)
+
+
 @pytest.mark.parametrize(
     ("runs", "message"),
     [
@@ -178,6 +186,9 @@ def test_a_changed_configuration_of_the_same_name_is_refused(folder):
         ("[{'name': '../a', 'overrides': []}]", "name='../a' must be letters"),
         ("2 * [{'name': 'a', 'overrides': []}]", "two runs are named 'a'"),
         ("[{'name': 'a', 'overrides': ['sed=3']}]", "run 'a': .*the nearest is 'seed'"),
+        ("[{'name': 'a', 'overrides': None}]", "overrides=None of run 'a' must be a list of texts"),
+        ("[{'name': 'a', 'overrides': [3]}]", r"overrides=\[3\] of run 'a' must be a list"),
+        ("[{'name': 'a', 'overrides': 'seed=1'}]", "overrides='seed=1' of run 'a' must be a list"),
         ("1 / 0", r"c.py:4: ZeroDivisionError"),
     ],
 )

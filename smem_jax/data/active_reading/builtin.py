@@ -51,7 +51,7 @@ class BuiltIn:
         self._strategies = strategies
 
     def augment(self, chunk_title: str, chunk_text: str, count: int, seed: int) -> list[str]:
-        """`count` distinct texts of at most `seq_len` tokens; more of them begin with the same.
+        """`count` distinct texts of at most `seq_len` tokens.
 
         Raises InputError where the chunk does not give so many.
         """
@@ -82,7 +82,7 @@ class BuiltIn:
         """A heading and as many items as fit, or '' where none does."""
         if not strategy.headings:
             item = "".join(strategy.items(study)[:1])
-            return item if self._count(item) <= self._seq_len else ""
+            return item if self._count(item) < self._seq_len else ""  # a line break ends it
         heading = study.rng.choice(strategy.headings).format(title=title, subject=study.subject)
         kept = [heading, *strategy.items(study)]
         if self._count(strategy.separator.join(kept)) > self._seq_len:

@@ -2,21 +2,14 @@
 
 import re
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
+from smem_jax.data.active_reading.augmenter import Encoder
 from smem_jax.data.active_reading.sentences import sentences
 from smem_jax.data.factbook.profiles import Field, Profile
 from smem_jax.errors import InputError
 
 CONTINUED = " (continued)"
-
-
-class Encoder(Protocol):
-    """What is needed of a tokenizer here."""
-
-    def encode(self, text: str) -> list[int]:
-        """Token ids of `text`."""
-        ...
 
 
 class Chunk(NamedTuple):

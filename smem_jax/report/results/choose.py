@@ -1,5 +1,6 @@
 """Which runs are compared: the rule of equal learning, and Pareto fronts."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -23,10 +24,13 @@ def learned(setting: Setting) -> float:
 
 
 def forgotten(setting: Setting) -> tuple[float, float]:
-    """What is compared of two settings: the share of the known set lost, then WikiText's rise."""
+    """What is compared of two settings: the share of the known set lost, then WikiText's rise.
+
+    One that was not measured is as bad as can be.
+    """
     lost = estimates.without_interval(setting, "known", "drop")
     rise = estimates.without_interval(setting, "wikitext_nll", "change")
-    return (lost.mean if lost else 0.0, rise.mean if rise else 0.0)
+    return (lost.mean if lost else math.inf, rise.mean if rise else math.inf)
 
 
 def best_baseline(settings: Sequence[Setting]) -> float | None:

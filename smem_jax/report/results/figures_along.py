@@ -95,7 +95,9 @@ def _curve(setting: Setting, kept: _Kept) -> np.ndarray | None:
     runs = []
     for run in setting.runs:
         points = {
-            line["after"]: line[kept.key] for line in run.get("curve", []) if kept.key in line
+            line["after"]: line[kept.key]
+            for line in run.get("curve", [])
+            if line.get(kept.key) is not None
         }
         base = run["figures"].get(kept.key, {}).get("before")
         if base is not None:

@@ -2,9 +2,11 @@
 
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from smem_jax import config as config_module
 from smem_jax.errors import InputError
@@ -80,7 +82,7 @@ def read(name: str, paths: Sequence[Path]) -> Experiment:
     lines of different base models or kinds of lessons.
     """
     done: dict[str, tuple[str, dict[str, Any]]] = {}
-    failed: list[str] = []
+    failed: dict[str, str] = {}
     for path in paths:
         if not path.is_file():
             raise InputError(f"{path}: no such file of results")
@@ -90,13 +92,14 @@ def read(name: str, paths: Sequence[Path]) -> Experiment:
                 _check(where, line)
                 done[line.get("key", line["name"])] = (where, line)
             else:
-                failed.append(line["name"])
+                failed[line.get("key", line["name"])] = line["name"]
     if not done:
         raise InputError(f"{', '.join(map(str, paths))}: no finished run")
     _check_alike(list(done.values()))
     longest = max(line["num_lessons"] for _, line in done.values())
     kept = [line for _, line in done.values() if line["num_lessons"] >= _LENGTH * longest]
-    return Experiment(name, _gather(kept), failed, len(done) - len(kept))
+    failed = {key: run for key, run in failed.items() if key not in done}
+    return Experiment(name, _gather(kept), list(failed.values()), len(done) - len(kept))
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -158,6 +161,55 @@ def _check(where: str, line: Mapping[str, Any]) -> None:
             )
     if not isinstance(line["recall"].get("reworded"), int | float):
         raise InputError(f"{where}: run {line['name']!r} lacks the number recall.reworded")
+    for what, is_right, right in _PARTS:
+        try:
+            fits = is_right(line)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            fits = False
+        if not fits:
+            raise InputError(f"{where}: {what} of run {line['name']!r} must be {right}")
+
+
+def _has_numbers(figure: Any, *names: str) -> bool:
+    return all(isinstance(figure[name], int | float) for name in names)
+
+
+# What a line may lack, and has to be like where it is there.
+_PARTS: tuple[tuple[str, Callable[[dict[str, Any]], bool], str], ...] = (
+    (
+        "figures",
+        lambda line: all(
+            _has_numbers(figure, "before", "after") for figure in line["figures"].values()
+        ),
+        "objects with the numbers before and after",
+    ),
+    (
+        "curve",
+        lambda line: all(_has_numbers(point, "after") for point in line.get("curve", [])),
+        "a list of objects with the number after",
+    ),
+    (
+        "matrix",
+        lambda line: (
+            not line.get("matrix")
+            or len(line["matrix"]["after"]) == len(np.array(line["matrix"]["blocks"], float))
+        ),
+        "numbers 'after', and for each of them a list of numbers in 'blocks'",
+    ),
+    (
+        "seconds",
+        lambda line: _has_numbers({"seconds": 0, **line}, "seconds"),
+        "a number",
+    ),
+    (
+        "items",
+        lambda line: all(
+            len(result_lines.unpack(part["before"])) == len(result_lines.unpack(part["after"])) > 0
+            for part in line.get("items", {}).values()
+        ),
+        "numbers before and after, as many of both",
+    ),
+)
 
 
 def _check_alike(lines: Sequence[tuple[str, dict[str, Any]]]) -> None:

@@ -162,16 +162,23 @@ def runs(experiment: Experiment) -> str:
     """How much was run, on what, with which releases, for how long: from the lines themselves."""
     lines = [run for setting in experiment.settings for run in setting.runs]
     seeds = sorted({run.get("seed", 0) for run in lines})
+    lengths = sorted({run["num_lessons"] for run in lines})
+    each = " to ".join(f"{n:,}" for n in dict.fromkeys((lengths[0], lengths[-1])))
     longest = max(lines, key=lambda run: run["num_lessons"])
     left_out = longest.get("left_out") or {}
     found = [
         f"{len(lines)} runs of {len(experiment.settings)} settings; seeds "
-        f"{', '.join(map(str, seeds))}; {longest['num_lessons']:,} lessons each.",
+        f"{', '.join(map(str, seeds))}; {each} lessons each.",
         f"Base model: {PurePosixPath(str(longest.get('base_model', 'not said'))).name}.",
     ]
     if any(left_out.values()):
         parts = [f"{name.replace('_', ' ')} {n:,}" for name, n in left_out.items() if n]
         found.append(f"Left out before the stream: {', '.join(parts)}.")
+    skipped = sum(run.get("skipped_steps", 0) for run in lines)
+    if skipped:
+        found.append(
+            f"Steps that were skipped, as their loss or gradient was not finite: {skipped:,}."
+        )
     if experiment.trials:
         found.append(f"Runs of shorter streams, not shown: {experiment.trials}.")
     if experiment.failed:

@@ -1,5 +1,6 @@
 """What a learner is to the stream, and how one is made from a configuration."""
 
+import math
 from typing import Any, Protocol, get_args
 
 from flax import nnx
@@ -33,14 +34,13 @@ _AT_LEAST = {
     "learner.top_t": 1,
     "learner.rank": 1,
     "learner.replay": 0,
+    "learner.replay_weight": 0,
     "learner.drift_tokens": 1,
     "learner.drift_readers": 0,
     "learner.drift_weight": 0,
     "learner.weight_decay": 0,
     "learner.relevance_threshold": 0,
     "learner.max_skipped": 1,
-    "evaluate.every": 1,
-    "evaluate.max_new_tokens": 1,
 }
 
 
@@ -129,8 +129,9 @@ def check(config: ConfigDict) -> None:
     """Raises InputError for a learner that cannot be right, without reading any file."""
     c = config.learner
     retrofitted.check_fields(config, _CHOICES, _AT_LEAST)
-    if c.method == "sparse":
-        retrofitted.row_optimizer(c)
+    # The optimizers of other methods have the same ranges, and a weight decay for 'sgd', too.
+    decay = c.weight_decay if c.method == "sparse" else 0.0
+    retrofitted.row_optimizer(ConfigDict({**c.to_dict(), "weight_decay": decay}))
     if config.lessons.passages % c.steps:
         raise InputError(
             f"learner.steps={c.steps} must divide lessons.passages={config.lessons.passages}"
@@ -159,5 +160,5 @@ def check(config: ConfigDict) -> None:
                 "rows of its own"
             )
     _relevance(c)
-    if not c.learning_rate > 0:
-        raise InputError(f"learner.learning_rate={c.learning_rate} must be above 0")
+    if not 0 < c.learning_rate < math.inf:
+        raise InputError(f"learner.learning_rate={c.learning_rate} must be above 0 and finite")

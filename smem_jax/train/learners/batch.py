@@ -7,6 +7,7 @@ import numpy as np
 
 from smem_jax.data.encode import ANSWER_END, answer_ids
 from smem_jax.data.lessons import Lesson, Passage
+from smem_jax.errors import InputError
 from smem_jax.models.pretrained import Tokenizer
 from smem_jax.train.background import Documents
 
@@ -127,4 +128,8 @@ class Encoder:
     def _length(self, rows: Sequence[tuple[list[int], int]]) -> int:
         """The first length that holds the longest of encoded passages."""
         need = max(len(ids) for ids, _ in rows)
+        if need > self._lengths[-1]:
+            raise InputError(
+                f"a passage has {need} tokens, and lessons.lengths hold {self._lengths[-1]} at most"
+            )
         return next(length for length in self._lengths if length >= need)

@@ -5,6 +5,7 @@ import pytest
 
 from smem_jax.data.byte_tokenizer import ByteTokenizer
 from smem_jax.data.lessons import Lesson, Passage
+from smem_jax.errors import InputError
 from smem_jax.train.learners.batch import Encoder, token_ids
 
 TOKENIZER = ByteTokenizer()
@@ -54,7 +55,11 @@ def test_a_batch_that_fits_in_half_of_the_length_is_as_short():
 @pytest.mark.parametrize("length, expected", [(8, [1, 2]), (16, [2]), (32, [])])
 def test_lessons_that_no_length_holds_are_named(length, expected):
     lessons = [_lesson(("q", answer)) for answer in ("a", "a" * 10, "a" * 20)]
-    assert Encoder(TOKENIZER, lessons, (4, length), False).too_long() == expected
+    encoder = Encoder(TOKENIZER, lessons, (4, length), False)
+    assert encoder.too_long() == expected
+    for number in expected:
+        with pytest.raises(InputError, match=rf"tokens, and lessons.lengths hold {length} at most"):
+            encoder.batches(number, 1)
 
 
 def test_the_loss_of_a_passage_starts_behind_its_prompt():

@@ -7,8 +7,9 @@ from typing import NamedTuple
 import tqdm
 
 from smem_jax.data.active_reading import Augmenter, QuestionAnswer
+from smem_jax.data.active_reading.augmenter import Encoder
 from smem_jax.data.active_reading.strategies import QUESTION_FRAME
-from smem_jax.data.factbook.chunks import Chunk, Encoder, chunks
+from smem_jax.data.factbook.chunks import Chunk, chunks
 from smem_jax.data.factbook.profiles import Profile
 from smem_jax.data.factbook.questions import Question, questions
 from smem_jax.data.lessons import Lesson, Passage, Probe

@@ -175,7 +175,7 @@ def _has_numbers(figure: Any, *names: str) -> bool:
 
 
 # What a line may lack, and has to be like where it is there.
-_PARTS: tuple[tuple[str, Callable[[dict[str, Any]], bool], str], ...] = (
+_PARTS: tuple[tuple[str, Callable[[Mapping[str, Any]], bool], str], ...] = (
     (
         "figures",
         lambda line: all(

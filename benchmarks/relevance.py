@@ -32,7 +32,6 @@ from smem_jax.data.lessons import first_of_document
 from smem_jax.data.questions import read_questions
 from smem_jax.data.text import read_text
 from smem_jax.evaluate.batching import pad_rows
-from smem_jax.evaluate.measure import ASK_FRAME
 from smem_jax.memory.relevance import co_reads
 from smem_jax.models.retrofit import memory_layer
 from smem_jax.stream_settings import stream_defaults
@@ -125,8 +124,8 @@ def _texts(config: ConfigDict, inputs: Inputs) -> dict[str, Texts]:
     )
     contents = (
         Texts(encode([prompt for prompt, _ in probes]), [first for _, first in probes]),
-        Texts(encode(wordings.prompts(known, [ASK_FRAME])), None),
-        Texts(encode(wordings.prompts(untaught, [ASK_FRAME])), None),
+        Texts(encode(wordings.prompts(known, [wordings.ASK_FRAME])), None),
+        Texts(encode(wordings.prompts(untaught, [wordings.ASK_FRAME])), None),
         Texts(wikitext.tokens.tolist(), None),
     )
     return dict(zip(_COLOURS, contents, strict=True))

@@ -14,7 +14,6 @@ from pathlib import Path
 from smem_jax.data import wordings
 from smem_jax.data.jsonl import iter_objects
 from smem_jax.evaluate import generate, score
-from smem_jax.evaluate.measure import ASK_FRAME
 from smem_jax.train import subject
 
 MAX_NEW_TOKENS = 16
@@ -28,7 +27,7 @@ def main() -> None:
     arguments = parser.parse_args()
     model, tokenizer, _ = subject.load(arguments.workdir)
     facts = [record for _, record in iter_objects(arguments.facts)]
-    prompts = wordings.prompts([fact["question"] for fact in facts], [ASK_FRAME])
+    prompts = wordings.prompts([fact["question"] for fact in facts], [wordings.ASK_FRAME])
     said = generate.answers(model, tokenizer, prompts, MAX_NEW_TOKENS, batch_size=100)
     known = [
         {**fact, "said": answer}

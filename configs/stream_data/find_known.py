@@ -29,7 +29,6 @@ from published import DATA, Record, read_json_lines, read_questions, words, writ
 from smem_jax.data import wordings
 from smem_jax.evaluate import generate, score
 from smem_jax.evaluate.batching import pad_rows
-from smem_jax.evaluate.measure import ASK_FRAME
 from smem_jax.models import pretrained
 from smem_jax.models.transformer import Transformer
 
@@ -60,7 +59,7 @@ def candidates(source: Path, tokenizer: pretrained.Tokenizer) -> list[Record]:
 
 def prompts(records: Sequence[Record]) -> list[str]:
     """The questions in the frame in which a taught model is asked, too."""
-    return wordings.prompts([record["question"] for record in records], [ASK_FRAME])
+    return wordings.prompts([record["question"] for record in records], [wordings.ASK_FRAME])
 
 
 @functools.partial(jax.jit, static_argnames="graphdef")

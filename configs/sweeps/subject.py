@@ -42,6 +42,7 @@ def get_config() -> ConfigDict:
     config: ConfigDict = runpy.run_path(str(_BASE))["get_config"]()
     config.lessons.count = 100
     config.evaluate.every = 50
+    config.evaluate.limits = {"known": 500}
     for task in ("trivia_choices", "untaught"):
         config.evaluate[task] = ""
     return config

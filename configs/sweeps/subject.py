@@ -1,4 +1,4 @@
-"""100 facts into the tiny model that is pretrained here, by every kind of method.
+"""100 facts into the tiny model that is pretrained here, by the main kinds of method.
 
     make subject SOURCE=DIR                             # pretrains it; about 20 minutes
     results=benchmarks/results/streams/subject.jsonl

@@ -55,12 +55,12 @@ def sweep(
 
     Raises:
       InputError: for bad input, and without `overwrite` for a line of the same name and another
-        configuration; before the first run.
+        configuration; with it, too, where a default that was changed since makes the difference.
+        Before the first run.
     """
     runs = read_runs(config_path, defaults, overrides, only)
     num_lines = len(result_lines.read(results))
-    if not overwrite:
-        _check_same(results, runs)
+    _check_same(results, runs, overwrite)
     while True:
         made = 0
         for number, item in enumerate(runs, 1):
@@ -81,22 +81,27 @@ def sweep(
             return _outcome(runs, results, num_lines)
 
 
-def _check_same(results: Path, runs: Sequence[Run]) -> None:
+def _check_same(results: Path, runs: Sequence[Run], overwrite: bool) -> None:
     found = {line["name"]: (where, line) for where, line in result_lines.results(results)}
     for item in runs:
         where, line = found.get(item.name, ("", {"status": "missing"}))
         if not result_lines.is_done(line):
             continue
         had, has = line.get("config", {}), item.fields
-        # A key has no default in it: one that was changed since shows in the fields alone.
-        if line.get("key") != item.key or _shared(had, has) != _shared(has, had):
-            if line.get("key") == item.key:
-                had, has = _shared(had, has), _shared(has, had)
-            was, now = _difference(had, has)
-            raise InputError(
-                f"{where}: run {item.name!r} was made with {was}, and is now to be made with "
-                f"{now}; give it another name, or --overwrite to make it anew"
-            )
+        ways = "give it another name, or --overwrite to make it anew"
+        if line.get("key") == item.key:
+            # A key has no default in it, so one that was changed since would pass for the same run.
+            had, has = _shared(had, has), _shared(has, had)
+            ways = "the default was changed since, so give it another name"
+            if had == has:
+                continue
+        elif overwrite:
+            continue
+        was, now = _difference(had, has)
+        raise InputError(
+            f"{where}: run {item.name!r} was made with {was}, and is now to be made with {now}; "
+            f"{ways}"
+        )
 
 
 def _shared(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:

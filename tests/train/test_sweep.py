@@ -174,8 +174,14 @@ def test_so_is_a_default_that_was_changed_since(folder):
     make(folder, Recorder())
     changed = defaults()
     changed.learner.method = "full"
-    with pytest.raises(InputError, match=r"was made with learner\.method='sparse', and is now"):
-        sweep(folder / "c.py", folder / "r.jsonl", folder / "work", Recorder(), changed)
+    paths = folder / "c.py", folder / "r.jsonl", folder / "work"
+    for options in ({}, {"overwrite": True}):
+        run = Recorder()
+        with pytest.raises(InputError) as caught:
+            sweep(*paths, run, changed, **options)
+        assert "was made with learner.method='sparse', and is now to be" in str(caught.value)
+        assert str(caught.value).endswith("so give it another name")
+        assert run.calls == []
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ METHODS: dict[str, tuple[list[str], tuple[float, ...]]] = {
     "lora_rank_128": (["learner.method=lora", "learner.rank=128", "learner.alpha=128"], (3e-4,)),
     "lora_alpha_64": (["learner.method=lora", "learner.alpha=64"], (3e-4,)),
     "lora_replay": (["learner.method=lora", "learner.replay=2"], (3e-4, 1e-3)),
-    "full": (["learner.method=full"], (3e-6, 1e-5, 3e-5)),
+    "full": (["learner.method=full"], (3e-6, 1e-5, 3e-5, 1e-4)),
     "full_replay": (["learner.method=full", "learner.replay=2"], (1e-5, 3e-5)),
 }
 

@@ -14,12 +14,12 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from smem_jax.train.sweep_runs import grid
+from smem_jax.train.sweep_runs import Methods, grid_of_methods
 
 _BASE = Path(__file__).resolve().parents[1] / "stream_documents.py"
 _NO_GATE = ["learner.relevance_threshold=0"]
 _PLAIN = [*_NO_GATE, "learner.new_rows_only=False", "learner.max_document_frequency=0"]
-_METHODS: dict[str, tuple[list[str], tuple[float, ...]]] = {
+_METHODS: Methods = {
     "sparse": ([], (0.4,)),
     "no_gate": (_NO_GATE, (0.4,)),
     "plain": (_PLAIN, (0.2,)),
@@ -46,10 +46,4 @@ def get_config() -> ConfigDict:
 
 def get_runs() -> list[dict[str, Any]]:
     """Each method at each of its learning rates."""
-    return [
-        run
-        for name, (overrides, rates) in _METHODS.items()
-        for run in grid(
-            f"documents_{name}", overrides, **{"learner.learning_rate": rates, "seed": (0,)}
-        )
-    ]
+    return grid_of_methods("documents", _METHODS, seed=(0,))

@@ -15,14 +15,13 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from smem_jax.train.sweep_runs import grid
+from smem_jax.train.sweep_runs import Methods, grid_of_methods
 
 _BASE = Path(__file__).resolve().parents[1] / "stream_facts.py"
-RATE = "learner.learning_rate"
 _NO_GATE = ["learner.relevance_threshold=0"]
 _PLAIN = [*_NO_GATE, "learner.new_rows_only=False", "learner.max_document_frequency=0"]
 # What is set for each method, and the learning rates to try.
-METHODS: dict[str, tuple[list[str], tuple[float, ...]]] = {
+METHODS: Methods = {
     # The paper's form: stochastic gradient descent, one step a fact, and nothing else.
     "paper": (
         [*_PLAIN, "learner.optimizer=sgd", "learner.steps=1"],
@@ -88,8 +87,4 @@ def get_config() -> ConfigDict:
 
 def get_runs() -> list[dict[str, Any]]:
     """Each method at each of its learning rates, by three seeds."""
-    return [
-        run
-        for name, (overrides, rates) in METHODS.items()
-        for run in grid(f"all_{name}", overrides, **{RATE: rates, "seed": (0, 1, 2)})
-    ]
+    return grid_of_methods("all", METHODS, seed=(0, 1, 2))

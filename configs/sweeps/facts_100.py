@@ -14,7 +14,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from smem_jax.train.sweep_runs import grid
+from smem_jax.train.sweep_runs import grid_of_methods
 
 _WHOLE = runpy.run_path(str(Path(__file__).with_name("facts.py")))
 
@@ -31,8 +31,4 @@ def get_config() -> ConfigDict:
 
 def get_runs() -> list[dict[str, Any]]:
     """Each method at each of its learning rates."""
-    return [
-        run
-        for name, (overrides, rates) in _WHOLE["METHODS"].items()
-        for run in grid(f"few_{name}", overrides, **{_WHOLE["RATE"]: rates})
-    ]
+    return grid_of_methods("few", _WHOLE["METHODS"])

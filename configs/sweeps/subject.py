@@ -15,12 +15,12 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from smem_jax.train.sweep_runs import grid
+from smem_jax.train.sweep_runs import Methods, grid_of_methods
 
 _BASE = Path(__file__).resolve().parents[1] / "stream_tiny.py"
 _PLAIN = ["learner.drift_weight=0", "learner.drift_readers=0"]
 _SGD = [*_PLAIN, "learner.optimizer=sgd", "learner.steps=1"]
-_METHODS: dict[str, tuple[list[str], tuple[float, ...]]] = {
+_METHODS: Methods = {
     # The paper's form: stochastic gradient descent, one step a fact, and nothing else.
     "paper": (_SGD, (30.0, 300.0)),
     # Adam and eight steps a fact, without and with the penalty on drift.
@@ -46,8 +46,4 @@ def get_config() -> ConfigDict:
 
 def get_runs() -> list[dict[str, Any]]:
     """Each method at each of its learning rates."""
-    return [
-        run
-        for name, (overrides, rates) in _METHODS.items()
-        for run in grid(f"subject_{name}", overrides, **{"learner.learning_rate": rates})
-    ]
+    return grid_of_methods("subject", _METHODS)

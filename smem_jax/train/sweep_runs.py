@@ -2,7 +2,7 @@
 
 Beside `get_config()` the file has `get_runs()`:
 
-    def get_runs() -> list[dict]:
+    def get_runs() -> list[dict[str, Any]]:
         axes = {"learner.learning_rate": (1.0, 2.0, 5.0), "seed": (0, 1, 2)}
         return grid("sparse", **axes) + grid("lora", ["learner.method=lora"], **axes)
 """
@@ -25,6 +25,8 @@ from ml_collections import ConfigDict
 from smem_jax import config as config_module
 from smem_jax.errors import InputError
 
+# What is set for a method, and the learning rates to try, by its name.
+Methods = Mapping[str, tuple[Sequence[str], Sequence[float]]]
 _NAME = re.compile(r"[A-Za-z0-9][\w.,=+-]*")
 
 
@@ -69,6 +71,21 @@ def grid(name: str, overrides: Sequence[str] = (), **axes: Sequence[Any]) -> lis
             }
         )
     return runs
+
+
+def grid_of_methods(prefix: str, methods: Methods, **axes: Sequence[Any]) -> list[dict[str, Any]]:
+    """A `grid` of each method, over learning rates of its own and what `axes` has for all.
+
+    >>> for run in grid_of_methods("few", {"lora": (["learner.method=lora"], (1e-4, 3e-4))}):
+    ...     print(run["name"], run["overrides"])
+    few_lora_learning_rate0.0001 ['learner.method=lora', 'learner.learning_rate=0.0001']
+    few_lora_learning_rate0.0003 ['learner.method=lora', 'learner.learning_rate=0.0003']
+    """
+    return [
+        run
+        for name, (overrides, rates) in methods.items()
+        for run in grid(f"{prefix}_{name}", overrides, **{"learner.learning_rate": rates}, **axes)
+    ]
 
 
 def read_runs(

@@ -25,6 +25,9 @@ _METHODS: Methods = {
     "plain": (_PLAIN, (0.2,)),
     # All ways to study a chunk, of which a question alone is none.
     "studied": (["lessons.strategies=()"], (0.4,)),
+    # Other blocks that carry the memory, of 30; else, block 4.
+    "block_12": (["memory.block=12"], (0.4,)),
+    "block_20": (["memory.block=20"], (0.4,)),
     "lora": (["learner.method=lora"], (1e-4, 3e-4)),
     "lora_replay": (["learner.method=lora", "learner.replay=2"], (3e-4,)),
     "full": (["learner.method=full"], (1e-5, 3e-5)),

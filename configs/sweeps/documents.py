@@ -28,6 +28,8 @@ _METHODS: Methods = {
     # Other blocks that carry the memory, of 30; else, block 4.
     "block_12": (["memory.block=12"], (0.4,)),
     "block_20": (["memory.block=20"], (0.4,)),
+    "block_20_no_gate": (["memory.block=20", *_NO_GATE], (0.4,)),
+    "block_20_t_3000": (["memory.block=20", "learner.top_t=3000"], (0.4,)),
     "lora": (["learner.method=lora"], (1e-4, 3e-4)),
     "lora_replay": (["learner.method=lora", "learner.replay=2"], (3e-4,)),
     "full": (["learner.method=full"], (1e-5, 3e-5)),

@@ -11,6 +11,7 @@ The first lesson measures how ordinary text reads the memory, a minute or two on
 in the user's cache.
 """
 
+import dataclasses
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,7 +34,7 @@ from smem_jax.patch import directory, together
 from smem_jax.patch import load as load_patch
 from smem_jax.stream_settings import teaching_defaults
 from smem_jax.train import background as backgrounds
-from smem_jax.train import retrofitted
+from smem_jax.train import learners, retrofitted
 from smem_jax.train.teacher import Teacher
 
 _MOST_PASSES = 8  # over the wordings of a fact
@@ -63,14 +64,19 @@ class MemoryModel:
         Args:
           question: as asked most plainly; rules make other wordings of it.
           answer: one line.
-          paraphrases: wordings of your own, trained on before those of the rules.
+          paraphrases: wordings of your own, one line each, trained on in place of as many that
+            rules make; the first 15 count.
 
-        Raises InputError for an empty question or answer, one that is too long, and where no row
-        of the memory is free.
+        Raises InputError for an empty question, answer or wording, one that is too long, and where
+        no row of the memory is free.
         """
         if isinstance(paraphrases, str):
             raise InputError(f"paraphrases={paraphrases!r} must be a list of questions")
-        for name, text in (("question", question), ("answer", answer)):
+        for name, text in (
+            ("question", question),
+            ("answer", answer),
+            *((f"paraphrases[{i}]", text) for i, text in enumerate(paraphrases)),
+        ):
             if not text.strip() or "\n" in text:
                 raise InputError(f"{name}={text!r} must be one line of text")
         c = self._settings
@@ -80,7 +86,7 @@ class MemoryModel:
         lesson = fact_lessons.lesson(
             fact, reword(question, c.seed), c.lessons.frames, c.lessons.passages, 0, c.seed
         )
-        loss = self._teacher.teach(lesson, _MOST_PASSES)
+        loss = self._teacher.teach(dataclasses.replace(lesson, id=question), _MOST_PASSES)
         self._taught.append(f"{question} {answer}")
         self._conversation = None
         return loss
@@ -228,7 +234,14 @@ class MemoryModel:
         c = self._settings
         memory = retrofitted.description(c)
         if c.background.file:
-            return backgrounds.load(Path(c.background.file), self._fingerprint, memory)
+            found = backgrounds.load(Path(c.background.file), self._fingerprint, memory)
+            theirs = patches.Layout(found.query_kernel, found.query_bias, found.sub_keys)
+            if self._layout is not None and theirs.fingerprint() != self._layout.fingerprint():
+                raise InputError(
+                    f"background.file={c.background.file} has other queries and sub-keys than the "
+                    "patches; that with which they were taught is right, or '' to measure one"
+                )
+            return found
         documents = backgrounds.read(c.background, self._tokenizer, c.lessons.frames)
         digest = hashlib.sha256(f"{self._fingerprint}\n{memory}\n".encode())
         for array in documents:
@@ -258,22 +271,30 @@ class MemoryModel:
 
 
 def load(
-    model: str = pretrained.SMOLLM2,
+    model: str = "",
     patches: Sequence[str | Path] = (),
     settings: ConfigDict | None = None,
 ) -> MemoryModel:
     """A base model with patches on it.
 
     Args:
-      model: a .gguf file, a Hugging Face directory of the Llama architecture, or package:NAME/FILE.
+      model: a .gguf file, a Hugging Face directory of the Llama architecture, or package:NAME/FILE;
+        '' for that of the settings, where they name one, and else SmolLM2-135M.
       patches: files to put on it. The memory is then as they say; they have to agree.
       settings: other than `smem_jax.stream_settings.teaching_defaults()`.
 
     Raises InputError for a model or a patch that cannot be read or does not fit.
     """
+    if isinstance(patches, str | Path):
+        raise InputError(f"patches={str(patches)!r} must be a list of files")
     given = [load_patch(Path(path)) for path in patches]
     settings = teaching_defaults() if settings is None else settings
-    found = settings_of(given, settings, model)
+    found = settings_of(given, settings, model or settings.model or pretrained.SMOLLM2)
+    learners.check(found)
+    if found.compute_dtype != "float32":
+        raise InputError(
+            f"compute_dtype={found.compute_dtype!r} is for streams; 'float32' is right here"
+        )
     text, questions = ordinary()
     with found.unlocked():
         for name, path in (("text", text), ("questions", questions)):

@@ -171,6 +171,10 @@ def _teach(args: argparse.Namespace) -> None:
         return
     if args.config is None:
         raise InputError("give --config FILE of a job, or --fact QUESTION ANSWER")
+    if args.model:
+        raise InputError(
+            f"--model {args.model} goes with --fact; beside --config, model={args.model} is right"
+        )
     config = _config(args)  # a mistake in it is said before anything heavy is imported
     from smem_jax import report, user_cache
     from smem_jax.train import run
@@ -202,7 +206,8 @@ def _command() -> str:
 
 
 def _report(args: argparse.Namespace) -> None:
-    if bool(args.workdir) == bool(args.words and args.output):
+    given = bool(args.words), bool(args.output)
+    if given != (not args.workdir,) * 2:
         raise InputError("give --workdir DIR of a run, or RESULTS... with --output FILE")
     if args.workdir:
         from smem_jax import report

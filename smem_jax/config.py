@@ -121,6 +121,8 @@ def _set(
                 f"{where}: {name}={value!r} must be of type {type(default).__name__}, "
                 f"such as {default!r}"
             )
+    if name == "seed" and not 0 <= value < 2**32:
+        raise InputError(f"{where}: seed={value} must be at least 0 and below 2**32")
     *sections, field = name.split(".")
     section = config
     for part in sections:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import pytest
 import tiny_stream
@@ -12,6 +13,7 @@ from smem_jax import patch as patches
 from smem_jax.errors import InputError
 from smem_jax.evaluate.sampling import Sampling
 from smem_jax.stream_settings import stream_defaults, teaching_defaults
+from smem_jax.train import background as backgrounds
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +106,10 @@ def test_bad_input_is_refused(settings, tmp_path):
         model.teach("Who?", "a\nb")
     with pytest.raises(InputError, match="paraphrases='Whose\\?' must be a list"):
         model.teach("Who?", "a", paraphrases="Whose?")
+    with pytest.raises(InputError, match=r"paraphrases\[1\]='' must be one line"):
+        model.teach("Who?", "a", paraphrases=["Whose?", ""])
+    with pytest.raises(InputError, match=r"lesson 'Who w+\?' is too long"):
+        model.teach(f"Who {'w' * 200}?", "a")
     with pytest.raises(InputError, match="nothing was taught"):
         model.save(tmp_path / "p.safetensors")
     with pytest.raises(InputError, match="no patch named 'x' is on the model; these are: none"):
@@ -112,6 +118,49 @@ def test_bad_input_is_refused(settings, tmp_path):
         model.ask("Who?", chat=True)
     with pytest.raises(InputError, match="no such file"):
         load(settings, tmp_path / "none.safetensors")
+    with pytest.raises(InputError, match=r"patches='a\.safetensors' must be a list"):
+        api.load(patches="a.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("section", "field", "value", "message"),
+    [
+        ("learner", "optimizer", "adamw", "learner.optimizer='adamw' must be one of sgd, adam"),
+        ("learner", "steps", 3, "learner.steps=3 must divide lessons.passages=8"),
+        ("learner", "learning_rate", -1.0, "learner.learning_rate=-1.0 must be above 0"),
+        ("", "compute_dtype", "bfloat16", "compute_dtype='bfloat16' is for streams"),
+        ("memory", "gate", True, "memory.gate=True is for models pretrained with it"),
+    ],
+)
+def test_settings_that_cannot_be_right_are_refused(settings, section, field, value, message):
+    wrong = settings.copy_and_resolve_references()
+    (wrong[section] if section else wrong)[field] = value
+    with pytest.raises(InputError, match=re.escape(message)):
+        load(wrong)
+
+
+def test_the_model_may_stand_in_the_settings(settings):
+    assert api.load(settings=settings).ask("Who?") == load(settings).ask("Who?")
+
+
+def test_a_background_file_of_other_queries_is_refused_beside_a_patch(settings, tmp_path):
+    model, path = load(settings), tmp_path / "first.safetensors"
+    model.teach("Who has the old key?", "Ada")
+    model.save(path)
+    own = model._background()
+    for name, background in {
+        "same": own,
+        "other": dataclasses.replace(own, sub_keys=own.sub_keys + 1),
+    }.items():
+        backgrounds.save(background, tmp_path / name)
+        given = settings.copy_and_resolve_references()
+        given.background.file = str(tmp_path / name)
+        again = load(given, path)
+        if name == "same":
+            again.teach("What is in the box?", "Bob")
+            continue
+        with pytest.raises(InputError, match=r"background.file=\S+ has other queries"):
+            again.teach("What is in the box?", "Bob")
 
 
 def test_facts_are_added_to_a_directory_from_the_command_line(

@@ -171,6 +171,12 @@ def test_interrupt_says_that_the_run_can_go_on(monkeypatch, config_file, capsys)
             ["report", "--workdir", "w", "lines.jsonl", "--output", "o.md"],
             "give --workdir DIR of a run, or",
         ),
+        (["report", "--workdir", "w", "lines.jsonl"], "give --workdir DIR of a run, or"),
+        (["report", "--workdir", "w", "--output", "o.md"], "give --workdir DIR of a run, or"),
+        (
+            ["teach", "--config", "c.py", "--workdir", "w", "--model", "m"],
+            "--model m goes with --fact; beside --config, model=m is right",
+        ),
         (["ask", "--workdir", "w", "--loud", "who?"], "unknown argument '--loud'"),
         (["teach", "--config", "no.py", "--workdir", "w"], "no.py: no such configuration file"),
     ],

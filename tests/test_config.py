@@ -107,6 +107,8 @@ def test_last_override_wins_over_the_file(tmp_path):
         ("memory.blocks=3", "memory.blocks=3 must be of type tuple, such as (1,)"),
         ("memory.blocks=(1, 'a')", "memory.blocks=(1, 'a') must be of type tuple"),
         ("train.learning_rate=fast", "train.learning_rate='fast' must be of type float"),
+        ("seed=-1", "seed=-1 must be at least 0 and below 2**32"),
+        ("seed=4294967296", "seed=4294967296 must be at least 0"),
         ("memory.num_slots", "override 'memory.num_slots' must have the form section.field=value"),
     ],
 )

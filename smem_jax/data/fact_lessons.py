@@ -16,17 +16,18 @@ def lesson(
     """The lesson of a fact: `passages` training sequences, `probes` held-out questions at most.
 
     The first passage is the question itself in the first frame. The others take the fact's own
-    paraphrases and the training wordings in turn, in random order, each time in the next frame;
-    where these are fewer than `passages` they come again in other frames. What the fact holds out
-    is not among them.
+    paraphrases in their order, then the training wordings in random order, each time in the next
+    frame; where these are fewer than `passages` they come again in other frames. What the fact
+    holds out is not among them.
 
     Args:
       reworded: of the question, by `smem_jax.data.rewording.reword`.
-      seed: of the order of wordings.
+      seed: of the order of the training wordings.
     """
     random = np.random.default_rng((seed, *fact.id.encode()))
-    others = [*fact.paraphrases, *(w for w in reworded.training if w not in fact.held_out)]
-    texts = [fact.question, *(others[i] for i in random.permutation(len(others)))]
+    by_rule = [w for w in reworded.training if w not in fact.held_out]
+    shuffled = (by_rule[i] for i in random.permutation(len(by_rule)))
+    texts = [fact.question, *fact.paraphrases, *shuffled]
     prompts = []
     for number in range(passages):
         turn, place = divmod(number, len(texts))

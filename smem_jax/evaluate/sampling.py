@@ -31,6 +31,8 @@ class Sampling(NamedTuple):
             raise InputError(f"top_p={self.top_p} must be above 0 and at most 1")
         if self.top_k < 0:
             raise InputError(f"top_k={self.top_k} must be at least 0")
+        if not 0 <= self.seed < 2**32:
+            raise InputError(f"seed={self.seed} must be at least 0 and below 2**32")
         if self.max_new_tokens < 1:
             raise InputError(f"max_new_tokens={self.max_new_tokens} must be at least 1")
 

@@ -153,11 +153,14 @@ def _select(
     number: int,
 ) -> np.ndarray:
     mode, frequency = config.train.selection, background.document_frequency
+    top_t = config.train.top_t
+    if mode == "read":  # room for all of them
+        top_t = min(indices.size, config.memory.num_slots)
     selection = _select_read_slots(
         indices,
         frequency,
         background.num_documents,
-        config.train.top_t,
+        top_t,
         mask,
         mode,
         jax.random.fold_in(jax.random.key(config.seed), number) if mode == "random" else None,

@@ -45,8 +45,13 @@ def check(given: Sequence[Patch]) -> None:
                 f"{first.name!r} of {given[0].rows.shape()[1]}"
             )
         for name, identity in names.items():
-            if name == about.name or identity == patch.identity:
+            if identity == patch.identity:
                 raise InputError(f"patch {about.name!r} is given twice, also as {name!r}")
+            if name == about.name:
+                raise InputError(
+                    f"two different patches are named {name!r}; `smem patch save` gives one "
+                    "another name"
+                )
         names[about.name] = patch.identity
     relevance(given)
 

@@ -89,8 +89,13 @@ _row_sgd, _row_adam = functools.cache(row_sgd), functools.cache(row_adam)
 
 
 def memory_config(config: ConfigDict, width: int) -> MemoryConfig:
-    """Sizes of the memory layer of a model with `embed_dim=width`."""
+    """Sizes of the memory layer of a model with `embed_dim=width`.
+
+    Raises InputError for a gate: its weights would be random, and a patch does not carry them.
+    """
     c = config.memory
+    if c.gate:
+        raise InputError("memory.gate=True is for models pretrained with it; here False is right")
     return MemoryConfig(
         input_dim=width,
         output_dim=width,
@@ -98,7 +103,7 @@ def memory_config(config: ConfigDict, width: int) -> MemoryConfig:
         num_heads=c.num_heads,
         top_k=c.top_k,
         key_dim=c.key_dim,
-        gate=c.gate,
+        gate=False,
         output_projection=False,
         normalize_queries=True,
         normalize_keys=True,

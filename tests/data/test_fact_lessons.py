@@ -48,6 +48,13 @@ def test_wordings_of_the_fact_itself_are_used():
     assert lesson.probes[1].prompt == "Q: The name?\nA:"
 
 
+def test_wordings_of_the_fact_itself_come_before_those_of_rules():
+    own = tuple(f"{n}: who is it?" for n in range(7))
+    lesson = _lesson(Fact("1", "Who is it?", "Ann", paraphrases=own), passages=8)
+    for text, passage in zip(("Who is it?", *own), lesson.passages, strict=True):
+        assert text in passage.prompt
+
+
 def test_what_a_fact_holds_out_is_not_trained_in_the_wording_of_a_rule():
     fact = ALL[0]
     rule = reword(fact.question, 0).training[0]

@@ -44,6 +44,7 @@ def test_tokens_are_drawn_with_their_probabilities(sampling, expected):
         (Sampling(temperature=float("nan")), "temperature=nan"),
         (Sampling(top_p=0), "top_p=0 must be above 0"),
         (Sampling(top_k=-1), "top_k=-1 must be at least 0"),
+        (Sampling(seed=2**32), "seed=4294967296 must be at least 0 and below"),
         (Sampling(max_new_tokens=0), "max_new_tokens=0 must be at least 1"),
     ],
 )

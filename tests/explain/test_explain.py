@@ -133,6 +133,12 @@ def test_other_selections_choose_as_many_slots(config, explained, tmp_path, sele
     assert found["facts"] != explained[1]["facts"][:2]
 
 
+def test_every_read_slot_may_be_chosen(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(page, "write", lambda *_: None)
+    found = explain(_with(config, train__selection="read"), tmp_path, 2)
+    assert all(fact["slots_chosen"] > config.train.top_t for fact in found["facts"])
+
+
 def test_bad_input_is_refused_before_anything_is_written(config, tmp_path):
     output = tmp_path / "out"
     one = tmp_path / "one.jsonl"

@@ -119,7 +119,7 @@ def test_what_does_not_go_together_is_refused_and_changes_nothing():
     patched.apply(patch_cases.make([1, 2], relevance=Relevance(2, 4)))
     before = bits(patched.values)
     for patch, message in (
-        (patch_cases.make([4]), "patch 'p' is given twice, also as 'p'"),
+        (patch_cases.make([4]), "two different patches are named 'p'"),
         (patch_cases.make([1, 2], name="q"), "patch 'q' is given twice, also as 'p'"),
         (patch_cases.make([4], name="q", relevance=Relevance(3, 4)), "relevance gate"),
     ):

@@ -17,6 +17,7 @@ parts stay as they are.
 
 import argparse
 import dataclasses
+import hashlib
 import json
 import multiprocessing
 import re
@@ -166,7 +167,7 @@ def _recall(size: int, overrides: Sequence[str], workdir: Path) -> Iterator[dict
     without_table(inputs)
     halves = inputs.lessons[:size], inputs.lessons[size:]
     taught = [
-        _taught(config, inputs, lessons, workdir / f"{name}.safetensors")
+        _taught(config, inputs, lessons, workdir, name)
         for name, lessons in zip(("first", "second"), halves, strict=True)
     ]
     small = [patches.restored(patch, storage="low_rank") for patch in taught]
@@ -263,16 +264,21 @@ def teach(
 
 
 def _taught(
-    config: ConfigDict, inputs: Inputs, lessons: Sequence[Lesson], path: Path
+    config: ConfigDict, inputs: Inputs, lessons: Sequence[Lesson], workdir: Path, name: str
 ) -> patches.Patch:
-    """The patch of some lessons, from its file where it is there."""
+    """The patch of some lessons, from its file where these were taught with that configuration."""
+    taught = "\n".join(
+        [config_module.to_json(config), inputs.fingerprint, *(lesson.id for lesson in lessons)]
+    )
+    digest = hashlib.sha256(taught.encode()).hexdigest()[:8]
+    path = workdir / f"{name}-{digest}.safetensors"
     if path.is_file():
         return patches.load(path)
-    teacher = teach(config, inputs, lessons, path.stem)
+    teacher = teach(config, inputs, lessons, name)
     patch = patches.make(
         teacher.learned(),
         memory_layer(inputs.model, inputs.block),
-        name=path.stem,
+        name=name,
         base=config.model,
         fingerprint=inputs.fingerprint,
         memory=config.memory.to_dict(),

@@ -4,7 +4,8 @@
 
 Runs `smem teach` with each set of overrides below (or those that are named) under runs/tune/, one
 after another, about six minutes each on 2 cores. A finished run is not run again, and one that
-was cut off goes on. Then writes docs/tuning.json, and prints the table of docs/tuning.md.
+was cut off goes on. Then writes docs/tuning.json, where rows of runs that are not here stay as they
+are, and prints the table of docs/tuning.md.
 """
 
 import argparse
@@ -58,10 +59,12 @@ def _run(name: str) -> None:
 
 
 def _write() -> None:
+    before = {row["name"]: row for row in json.loads(_RESULT.read_text())}
     rows = []
     for name, overrides in SEARCH.items():
         path = _RUNS / name / "summary.json"
         if not path.is_file():
+            rows += [before[name]] if name in before else []
             continue
         summary = json.loads(path.read_text())
         row = {"name": name, "overrides": overrides}

@@ -148,4 +148,4 @@ if [ -n "$dry_run" ]; then
 fi
 command -v kubectl >/dev/null || die "kubectl is not on the PATH; see docs/pods.md for what GKE needs"
 kubectl create -f - <<<"$manifest"
-echo "Watch it: kubectl get jobset $name; kubectl logs -f -l jobset.sigs.k8s.io/jobset-name=$name -c train"
+echo "Watch it: kubectl get jobset $name; kubectl logs -f -l jobset.sigs.k8s.io/jobset-name=$name -c train --max-log-requests=256"

@@ -98,6 +98,12 @@ def _export(args: argparse.Namespace) -> None:
         given, model = directory.of(args.workdir), model or directory.base(args.workdir)
         adapter = export.adapter_of(args.workdir)
     given += map(patches.load, args.patch)
+    if not given and adapter is None:
+        raise InputError(
+            "give --patch FILE, or --workdir DIR of a finished run"
+            if args.workdir is None
+            else f"--workdir {args.workdir} holds no finished run, nor a patch"
+        )
     export.write(given, model, args.output, adapter)
     print(f"{args.output}: smem ask --workdir {args.output}" if given else args.output)
 

@@ -12,14 +12,19 @@ NAME = "bytes"
 class ByteTokenizer:
     """UTF-8 bytes as tokens 0 to 255, and 256 for the end of a document and for padding.
 
-    It has what `smem_jax.models.pretrained.Tokenizer` has, for tests and tiny models.
+    For tests and tiny models. It has what `smem_jax.models.pretrained.Tokenizer` has, but for chat
+    templates and for saving.
     """
 
     eos_id = 256
     pad_id = 256
     bos_id: int | None = None
     vocab_size = 257
-    special_ids = (256,)
+
+    @property
+    def special_ids(self) -> list[int]:
+        """Ids of the special tokens."""
+        return [self.eos_id]
 
     def encode(self, text: str) -> list[int]:
         """Token ids of `text`."""

@@ -24,8 +24,14 @@ class Encoded(NamedTuple):
 
 
 def answer_ids(tokenizer: Tokenizer, answer: str, end: str = "") -> list[int]:
-    """Tokens of an answer as it follows a prompt: with a space before it, and `end` after it."""
-    return tokenizer.encode(f" {answer}{end}")
+    """Tokens of an answer as it follows a prompt: with a space before it, and `end` after it.
+
+    The answer has the same ones with an end and without, also where a tokenizer has one token for
+    a full stop and the line break behind it.
+    """
+    alone = tokenizer.encode(f" {answer}")
+    whole = tokenizer.encode(f" {answer}{end}")
+    return whole if whole[: len(alone)] == alone else alone + tokenizer.encode(end)
 
 
 def encode(tokenizer: Tokenizer, pairs: Sequence[tuple[str, str]], seq_len: int) -> Encoded:

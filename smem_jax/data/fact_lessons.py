@@ -8,6 +8,7 @@ from smem_jax.data import wordings
 from smem_jax.data.facts import Fact
 from smem_jax.data.lessons import Lesson, Passage, Probe
 from smem_jax.data.rewording import Wordings
+from smem_jax.data.rewording.text import normalized
 
 
 def lesson(
@@ -33,7 +34,7 @@ def lesson(
         turn, place = divmod(number, len(texts))
         frame = frames[(place + turn) % len(frames)]
         prompts.append(frame.replace("{question}", texts[place]))
-    held_out = [*fact.held_out, *reworded.held_out][:probes]
+    held_out = asked(fact, reworded)[:probes]
     return Lesson(
         fact.id,
         tuple(Passage(prompt, fact.answer) for prompt in prompts),
@@ -42,6 +43,12 @@ def lesson(
             *(Probe("reworded", ask(text), fact.accepted) for text in held_out),
         ),
     )
+
+
+def asked(fact: Fact, reworded: Wordings) -> list[str]:
+    """Held-out wordings: those of the fact, then those of rules that it does not have itself."""
+    own = set(map(normalized, (fact.question, *fact.paraphrases, *fact.held_out)))
+    return [*fact.held_out, *(w for w in reworded.held_out if normalized(w) not in own)]
 
 
 def ask(question: str) -> str:

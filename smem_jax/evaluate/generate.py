@@ -60,7 +60,7 @@ def generate(
     positions of the model.
     """
     rows = [tokenizer.encode(prompt) for prompt in prompts]
-    _check_lengths(prompts, rows, model.config.max_positions - max_new_tokens)
+    _check_lengths(prompts, rows, max_new_tokens, model.config.max_positions)
     found = _continue(model, tokenizer.pad_id, rows, max_new_tokens, stop_token_ids, [], batch_size)
     return [tokenizer.decode(ids[:count]) for ids, count in found]
 
@@ -145,7 +145,15 @@ def _continue(
     return found
 
 
-def _check_lengths(prompts: Sequence[str], rows: Sequence[list[int]], longest: int) -> None:
+def _check_lengths(
+    prompts: Sequence[str], rows: Sequence[list[int]], max_new_tokens: int, max_positions: int
+) -> None:
+    longest = max_positions - max_new_tokens
+    if longest < 1:
+        raise InputError(
+            f"max_new_tokens={max_new_tokens} must be below {max_positions}, the positions "
+            "of the model"
+        )
     for prompt, row in zip(prompts, rows, strict=True):
         if not 1 <= len(row) <= longest:
             raise InputError(

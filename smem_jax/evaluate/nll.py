@@ -31,11 +31,6 @@ class AnswerNLL(NamedTuple):
         """Nats per token, averaged over the examples."""
         return float(self.nll.mean())
 
-    @property
-    def total(self) -> float:
-        """Nats, summed over all answer tokens."""
-        return float((self.nll * self.tokens).sum())
-
 
 class TextNLL(NamedTuple):
     """Nats over all scored tokens, and how many of these there are."""
@@ -94,7 +89,8 @@ def text_nll(
 ) -> TextNLL:
     """How unlikely running text is: `texts`, one to a line, as a single stream of tokens.
 
-    The stream is cut into windows of `seq_len` predictions. Every token but the very first is
+    The stream is cut into windows of `seq_len` predictions, or of as many as the model has
+    positions where these are fewer. Every token but the very first is
     scored exactly once, from the tokens before it in its window; a window's first prediction comes
     from the last token of the window before. Raises InputError for text of fewer than two tokens.
     """
@@ -103,6 +99,7 @@ def text_nll(
     )
     if len(stream) < 2:
         raise InputError(f"text of {len(stream)} tokens has no likelihood; at least 2 are needed")
+    seq_len = min(seq_len, model.config.max_positions)
     num_scored = len(stream) - 1
     num_rows = -(-num_scored // (seq_len * batch_size)) * batch_size
     padding = num_rows * seq_len - num_scored

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from smem_jax import config as config_module
 from smem_jax import patch as patches
+from smem_jax.data import fact_lessons
 from smem_jax.data.facts import Fact
 from smem_jax.data.rewording import reword
 from smem_jax.evaluate import measure
@@ -125,8 +126,8 @@ def recall_of(taught: Patched, facts: Sequence[Fact]) -> dict[str, tuple[int, in
     """
 
     def whole(fact: Fact) -> Fact:
-        made = reword(fact.question, 0).held_out[:_REWORDINGS]
-        return fact if fact.held_out else dataclasses.replace(fact, held_out=made)
+        made = fact_lessons.asked(fact, reword(fact.question, 0))[:_REWORDINGS]
+        return fact if fact.held_out else dataclasses.replace(fact, held_out=tuple(made))
 
     asked = measure.probes([whole(fact) for fact in facts], ())
     prompts = [probe.prompt for probe in asked]

@@ -35,6 +35,11 @@ class Streamer:
         sampling.check()
         ids = self._tokenizer.encode(prompt)
         longest = self._config.max_positions - sampling.max_new_tokens
+        if longest < 1:
+            raise InputError(
+                f"max_new_tokens={sampling.max_new_tokens} must be below "
+                f"{self._config.max_positions}, the positions of the model"
+            )
         if not 1 <= len(ids) <= longest:
             raise InputError(f"the prompt has {len(ids)} tokens; 1 to {longest} are right")
         shown, made = "", list[int]()

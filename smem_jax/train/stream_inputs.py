@@ -17,7 +17,7 @@ from smem_jax.errors import InputError
 from smem_jax.evaluate.held_out import Files, Suite
 from smem_jax.models import pretrained
 from smem_jax.models.config import ModelConfig
-from smem_jax.models.retrofit import memory_blocks
+from smem_jax.models.retrofit import memory_blocks, memory_layer
 from smem_jax.models.transformer import Transformer
 from smem_jax.train import background as backgrounds
 from smem_jax.train import files, learners, retrofitted, stream_lessons, subject
@@ -56,11 +56,13 @@ class _Base(NamedTuple):
 def load(config: ConfigDict) -> Inputs:
     """Reads all inputs, and measures what the cache does not hold."""
     base = _base(config)
+    blocks = memory_blocks(base.model)
+    block = blocks[0] if blocks else config.memory.block
+    if blocks:
+        learners.check_memory(config, memory_layer(base.model, block))
     documents = backgrounds.read(config.background, base.tokenizer, config.lessons.frames)
     untaught = _untaught(config, base.fingerprint)
     lessons = stream_lessons.make(config, base.model, base.tokenizer, untaught)
-    blocks = memory_blocks(base.model)
-    block = blocks[0] if blocks else config.memory.block
     background = None
     if learners.needs_memory(config):
         background = _background(config, base, block, documents)

@@ -55,6 +55,15 @@ def test_wordings_of_the_fact_itself_come_before_those_of_rules():
         assert text in passage.prompt
 
 
+def test_no_wording_is_asked_as_new_that_is_trained_or_asked_already():
+    rules = reword("Who wrote Emma?", 0).held_out
+    trained, asked = rules[0].upper(), rules[1]
+    fact = Fact("1", "Who wrote Emma?", "Austen", paraphrases=(trained,), held_out=(asked,))
+    probes = _lesson(fact, passages=8, probes=9).probes[1:]
+    texts = [probe.prompt for probe in probes]
+    assert texts == [f"Q: {text}\nA:" for text in (asked, *rules[2:])]
+
+
 def test_what_a_fact_holds_out_is_not_trained_in_the_wording_of_a_rule():
     fact = ALL[0]
     rule = reword(fact.question, 0).training[0]

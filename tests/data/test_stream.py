@@ -127,7 +127,18 @@ def _documents_of(source: str, shard: int, epochs: int) -> list[list[int]]:
     return [seen[epoch * length : (epoch + 1) * length] for epoch in range(epochs)]
 
 
-def test_every_document_ends_with_the_end_token_and_long_ones_are_cut(tmp_path):
+def test_every_document_ends_with_the_end_token(tmp_path):
+    path = tmp_path / "short.txt"
+    path.write_text("\n".join("y" * n for n in range(3, 12)))
+    rows = next(_open(f"text:{path}", range(1), num_shards=1))
+    assert rows.segments.max() > 2
+    for tokens, segments in zip(rows.tokens, rows.segments, strict=True):
+        for number in range(1, segments.max() + 1):
+            document = tokens[segments == number]
+            assert document[-1] == 256 and (document[:-1] == ord("y")).all()
+
+
+def test_long_documents_are_cut(tmp_path):
     path = tmp_path / "long.txt"
     path.write_text("y" * 1000)
     stream = _open(f"text:{path}", range(1), num_shards=1)

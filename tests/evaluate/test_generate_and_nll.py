@@ -95,6 +95,8 @@ def test_an_empty_prompt_and_one_too_long_are_refused(tiny):
     for prompt in ("", "x" * 600):
         with pytest.raises(InputError, match="tokens; 1 to 509 are right"):
             generate.generate(model, tokenizer, [prompt], 3, [0])
+    with pytest.raises(InputError, match="max_new_tokens=600 must be below 512, the positions"):
+        generate.generate(model, tokenizer, ["who?"], 600, [0])
 
 
 def test_answer_likelihood_is_that_of_its_tokens_alone(tiny):
@@ -120,3 +122,13 @@ def test_text_likelihood_scores_every_token_but_the_first_once(tiny):
         expected -= log_probabilities[np.arange(len(window) - 1), window[1:]].sum()
     assert found.tokens == len(ids) - 1
     assert found.total == pytest.approx(expected, rel=1e-5)
+
+
+def test_windows_of_text_are_no_longer_than_the_positions_of_the_model(tmp_path):
+    path = tiny_llama.write(tmp_path, "linear_rope", max_position_embeddings=8)
+    base = pretrained.load(str(path))
+    model = Transformer.from_tensors(base.config, base.tensors)
+    texts = ["some text that is longer than eight tokens"]
+    assert nll.text_nll(model, base.tokenizer, texts) == nll.text_nll(
+        model, base.tokenizer, texts, seq_len=8
+    )

@@ -2,9 +2,13 @@
 
 import numpy as np
 import pytest
+from flax import nnx
 
+from smem_jax.data.byte_tokenizer import ByteTokenizer
 from smem_jax.errors import InputError
-from smem_jax.evaluate import recall, token_scores
+from smem_jax.evaluate import generate, recall, token_scores
+from smem_jax.models.config import ModelConfig
+from smem_jax.models.transformer import Transformer
 
 
 def _prompts(count):
@@ -81,3 +85,19 @@ def test_bad_prompts_are_refused(talker):
         recall.Prompts(tokenizer, [""], ["x"])
     with pytest.raises(InputError, match="a row has 602 tokens; the model takes 1 to 512"):
         recall.follows(model, tokenizer, ["x" * 600], ["x"])
+
+
+def test_a_model_of_bytes_is_asked_as_any_other():
+    sizes = ModelConfig(
+        vocab_size=257,
+        num_blocks=1,
+        embed_dim=8,
+        num_heads=1,
+        num_kv_heads=1,
+        head_dim=8,
+        ffn_dim=8,
+    )
+    model, tokenizer = Transformer(sizes, rngs=nnx.Rngs(0)), ByteTokenizer()
+    [said] = generate.answers(model, tokenizer, ["Q: who?\nA:"], 3)
+    assert isinstance(said, str)
+    assert recall.follows(model, tokenizer, ["Q: who?\nA:"], ["me"]).nll[0] > 0

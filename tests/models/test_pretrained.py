@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 import tiny_llama
+import tokenizers
 from flax import nnx
 from make_reference_tokens import lines
 
@@ -157,3 +158,35 @@ def test_a_directory_without_a_tokenizer_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"tokenizer\.json"):
         pretrained.load(str(path))
     shutil.rmtree(path)
+
+
+def test_padding_and_truncation_that_training_left_in_a_tokenizer_do_nothing(tmp_path):
+    path = tiny_llama.write(tmp_path / "model", "linear_rope")
+    texts = ["a", "some longer text"]
+    plain = pretrained.load(str(path)).tokenizer
+    backend = tokenizers.Tokenizer.from_file(str(path / "tokenizer.json"))
+    backend.enable_padding()
+    backend.enable_truncation(4)
+    backend.save(str(path / "tokenizer.json"))
+    again = pretrained.load(str(path)).tokenizer
+    assert again.encode_batch(texts) == plain.encode_batch(texts)
+    assert again.encode(texts[1]) == plain.encode(texts[1])
+
+
+def test_special_tokens_without_an_embedding_are_left_out(tmp_path):
+    path = tiny_llama.write(tmp_path / "model", "linear_rope")
+    plain = pretrained.load(str(path))
+    backend = tokenizers.Tokenizer.from_file(str(path / "tokenizer.json"))
+    more = [f"<extra\n{n}>" for n in range(plain.config.vocab_size)]
+    backend.add_special_tokens(more)
+    backend.save(str(path / "tokenizer.json"))
+    fields = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps(fields | {"pad_token_id": len(more)}))
+    found = pretrained.load(str(path))
+    assert found.tokenizer.vocab_size > found.config.vocab_size == plain.config.vocab_size
+    assert found.tokenizer.pad_id == found.tokenizer.eos_id == plain.tokenizer.eos_id
+    everything = [*found.tokenizer.special_ids, *found.tokenizer.ids_containing("\n")]
+    assert max(everything) < found.config.vocab_size
+    (path / "config.json").write_text(json.dumps(fields | {"eos_token_id": len(more)}))
+    with pytest.raises(InputError, match=rf"eos_token_id={len(more)} must be below"):
+        pretrained.load(str(path))

@@ -39,6 +39,7 @@ def load(path_or_spec: str) -> Pretrained:
     path = find(path_or_spec)
     read = huggingface.read if path.is_dir() else gguf.read
     config, tensors, tokenizer = read(path)
+    tokenizer.fit_to(config.vocab_size, path_or_spec)
     return Pretrained(config, tensors, tokenizer, path_or_spec)
 
 

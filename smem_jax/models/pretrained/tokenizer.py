@@ -43,6 +43,21 @@ class Tokenizer:
         self.bos_id = bos_id
         self.pad_id = eos_id if pad_id is None else pad_id
         self.chat_template = chat_template
+        self._num_embeddings = backend.get_vocab_size()
+
+    def fit_to(self, num_embeddings: int, source: str) -> None:
+        """Leaves out special tokens for which a model of `source` has no embedding, in place.
+
+        A `pad_id` of that kind becomes `eos_id`; InputError where `eos_id` is one itself.
+        """
+        if self.eos_id >= num_embeddings:
+            raise InputError(
+                f"{source}: eos_token_id={self.eos_id} must be below {num_embeddings}, the "
+                "number of embeddings"
+            )
+        if not 0 <= self.pad_id < num_embeddings:
+            self.pad_id = self.eos_id
+        self._num_embeddings = min(self._num_embeddings, num_embeddings)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of `text`."""
@@ -76,7 +91,7 @@ class Tokenizer:
 
     def ids_containing(self, text: str) -> list[int]:
         """Ids of the tokens whose own text contains `text`, such as a line break."""
-        singles = self._backend.decode_batch([[index] for index in range(self.vocab_size)])
+        singles = self._backend.decode_batch([[index] for index in range(self._num_embeddings)])
         return [index for index, token in enumerate(singles) if text in token]
 
     def save(self, directory: Path) -> None:
@@ -92,7 +107,8 @@ class Tokenizer:
     def special_ids(self) -> list[int]:
         """Ids of the special tokens, `eos_id` among them, in rising order."""
         added = self._backend.get_added_tokens_decoder()
-        return sorted({self.eos_id} | {index for index, token in added.items() if token.special})
+        special = {index for index, token in added.items() if token.special} | {self.eos_id}
+        return sorted(index for index in special if index < self._num_embeddings)
 
     @property
     def vocab_size(self) -> int:
@@ -194,6 +210,9 @@ def from_directory(
         backend = tokenizers.Tokenizer.from_file(str(path))
     except Exception as error:  # The Rust library raises the bare class.
         raise InputError(f"{path}: not a tokenizer: {error}") from error
+    # What a training run that saved the file had set.
+    backend.no_padding()
+    backend.no_truncation()
     eos_id = _token_id(model_fields.get("eos_token_id"))
     if eos_id is None:
         raise InputError(f"{directory / 'config.json'}: field 'eos_token_id' is missing")

@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from smem_jax import slots
 from smem_jax.errors import InputError
+from smem_jax.memory.layer import MemoryLayer
 from smem_jax.memory.relevance import Relevance
 from smem_jax.models.lora import add_lora
 from smem_jax.models.retrofit import memory_layer
@@ -80,6 +81,7 @@ def make(
     """The configured learner on `model`.
 
     Args:
+      config: that `check` and `check_memory` let pass.
       block: number of the block whose memory layer the method 'sparse' trains.
       background: what ordinary text reads there; that method needs it.
     """
@@ -91,7 +93,6 @@ def make(
             longest = max(config.lessons.lengths)
             rows = config.lessons.passages // c.steps + c.replay
             top_t = min(rows * longest * m.num_heads * m.top_k, m.num_slots)
-        slots.check_top_t(top_t, m.num_slots)
         settings = Settings(
             block,
             top_t,
@@ -142,6 +143,8 @@ def check(config: ConfigDict) -> None:
             f"learner.num_parts={c.num_parts} must divide the {rows} rows of a step "
             "(lessons.passages / learner.steps + learner.replay)"
         )
+    if c.method == "lora" and not c.alpha > 0:
+        raise InputError(f"learner.alpha={c.alpha} must be above 0")
     slots.check_limit("learner.max_document_frequency", c.max_document_frequency)
     if c.selection == "read" and c.select_once:
         raise InputError(
@@ -162,3 +165,17 @@ def check(config: ConfigDict) -> None:
     _relevance(c)
     if not 0 < c.learning_rate < math.inf:
         raise InputError(f"learner.learning_rate={c.learning_rate} must be above 0 and finite")
+
+
+def check_memory(config: ConfigDict, layer: MemoryLayer) -> None:
+    """Raises InputError for a memory layer that the method 'sparse' cannot be used with."""
+    c = config.learner
+    if c.method != "sparse":
+        return
+    if c.selection != "read":
+        slots.check_top_t(c.top_t, layer.config.num_slots)
+    if c.relevance_threshold and layer.table.values[...].any():
+        raise InputError(
+            "learner.relevance_threshold must be 0 for a memory that says something before it is "
+            "taught: a closed gate would silence that, too"
+        )

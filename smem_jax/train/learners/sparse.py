@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from smem_jax.errors import InputError
 from smem_jax.kernels.lookup import lookup
 from smem_jax.memory.layer import Reads
 from smem_jax.memory.relevance import NO_GROUP, Relevance, RelevanceGate
@@ -73,11 +72,6 @@ class SparseLearner:
         seed: int,
     ):
         table = memory_layer(model, settings.block).table.values[...]
-        if relevance is not None and table.any():
-            raise InputError(
-                "learner.relevance_threshold must be 0 for a memory that says something before it "
-                "is taught: a closed gate would silence that, too"
-            )
         rows = steps.initial_state(jnp.array(table, jnp.float32), settings.optimizer)
         groups = jnp.full(len(table), NO_GROUP, jnp.int32) if select_once else None
         self.state = State(rows, groups)
@@ -183,7 +177,9 @@ def _drift_sample(background: Background, table: jax.Array) -> DriftSample[np.nd
 
 
 def readers(indices: np.ndarray, num_slots: int, count: int, seed: int) -> np.ndarray:
-    """Up to `count` random tokens that read each slot: int32 [num_slots, count], else num_tokens.
+    """Tokens of up to `count` random reads of each slot: int32 [num_slots, count], else num_tokens.
+
+    A token of which two heads read a slot may stand there twice.
 
     Args:
       indices: slots that each token reads, int32 [num_tokens, reads].

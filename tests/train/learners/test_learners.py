@@ -260,7 +260,12 @@ def test_a_gate_is_refused_where_it_would_silence_what_the_memory_says_already(c
     model = nnx.clone(inputs.model)
     memory_layer(model, 0).table.values[...] += 1
     with pytest.raises(InputError, match="says something before it is taught"):
-        learners.make(config, model, inputs.block, inputs.background)
+        learners.check_memory(config, memory_layer(model, 0))
+
+
+def test_more_slots_than_the_memory_has_are_refused_before_anything_is_measured(config):
+    with pytest.raises(InputError, match="top_t=1048576 exceeds num_slots=64"):
+        stream_inputs.load(_set(config, top_t=2**20, select_once=True))
 
 
 @given(seed=st.integers(0, 2**32 - 1), count=st.integers(1, 9))

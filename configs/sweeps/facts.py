@@ -44,7 +44,7 @@ METHODS: Methods = {
     "block_20": (["memory.block=20"], (0.4,)),
     # Without any use of what ordinary text reads, but with the gate.
     "tf_gate": (["learner.selection=tf", "learner.max_document_frequency=0"], (0.4,)),
-    # Selected by what a slot's reads add to the divergence of the lesson's from ordinary text's.
+    # Slots by their share of the divergence of a lesson's reads from those of ordinary text.
     "kl_gate": (["learner.selection=kl"], (0.4,)),
     # Counted in prose alone, which has no questions in the frames of facts.
     "prose": (["background.questions="], (0.4,)),

@@ -65,7 +65,7 @@ class MemoryModel:
           question: as asked most plainly; rules make other wordings of it.
           answer: one line.
           paraphrases: wordings of your own, one line each, trained on in place of as many that
-            rules make; the first 15 count.
+            rules make; with the question, the first `lessons.passages` (16) count.
 
         Raises InputError for an empty question, answer or wording, one that is too long, and where
         no row of the memory is free.
@@ -283,7 +283,8 @@ def load(
       patches: files to put on it. The memory is then as they say; they have to agree.
       settings: other than `smem_jax.stream_settings.teaching_defaults()`.
 
-    Raises InputError for a model or a patch that cannot be read or does not fit.
+    Raises InputError for a model or a patch that cannot be read or does not fit, and for settings
+    that cannot be right.
     """
     if isinstance(patches, str | Path):
         raise InputError(f"patches={str(patches)!r} must be a list of files")

@@ -177,6 +177,8 @@ def test_interrupt_says_that_the_run_can_go_on(monkeypatch, config_file, capsys)
             ["teach", "--config", "c.py", "--workdir", "w", "--model", "m"],
             "--model m goes with --fact; beside --config, model=m is right",
         ),
+        (["export", "--output", "o"], "give --patch FILE, or --workdir DIR of a finished run"),
+        (["export", "--workdir", "no", "--output", "o"], "--workdir no holds no finished run"),
         (["ask", "--workdir", "w", "--loud", "who?"], "unknown argument '--loud'"),
         (["teach", "--config", "no.py", "--workdir", "w"], "no.py: no such configuration file"),
     ],

@@ -20,6 +20,12 @@ from smem_jax.train.sweep_runs import Methods, grid_of_methods
 _BASE = Path(__file__).resolve().parents[1] / "stream_facts.py"
 _NO_GATE = ["learner.relevance_threshold=0"]
 _PLAIN = [*_NO_GATE, "learner.new_rows_only=False", "learner.max_document_frequency=0"]
+# With a selection a step, since the reads of a whole lesson are many more than its slots.
+_READ = [*_PLAIN, "learner.selection=read", "learner.select_once=False"]
+# All of the memory layer: values, keys, queries and gate. Its dense step of a million slots reads
+# and writes 25 GB, so that this has fewer.
+_MEMORY = ["learner.method=memory", "memory.num_slots=262144"]
+_REPLAY = "learner.replay=2"
 # What is set for each method, and the learning rates to try.
 METHODS: Methods = {
     # The paper's form: stochastic gradient descent, one step a fact, and nothing else.
@@ -64,20 +70,22 @@ METHODS: Methods = {
     "tf": ([*_PLAIN, "learner.selection=tf"], (0.1, 0.2, 0.4)),
     "random": ([*_PLAIN, "learner.selection=random"], (0.1, 0.2, 0.4)),
     "kl": ([*_PLAIN, "learner.selection=kl"], (0.1, 0.2, 0.4)),
-    # With a selection a step, since the reads of a whole lesson are many more than its slots.
-    "read": ([*_PLAIN, "learner.selection=read", "learner.select_once=False"], (0.1, 0.2)),
-    # All of the memory layer: values, keys, queries and gate. Its dense step of a million slots
-    # reads and writes 25 GB, so that this has fewer.
-    "memory": (["learner.method=memory", "memory.num_slots=262144"], (1e-3, 1e-2)),
-    # Two background documents in each step.
-    "sparse_replay": (["learner.replay=2"], (0.4,)),
-    "plain_replay": ([*_PLAIN, "learner.replay=2"], (0.2,)),
+    "read": (_READ, (0.1, 0.2)),
+    "memory": (_MEMORY, (1e-3, 1e-2)),
     "lora": (["learner.method=lora"], (1e-4, 3e-4, 1e-3)),
     "lora_rank_128": (["learner.method=lora", "learner.rank=128", "learner.alpha=128"], (3e-4,)),
     "lora_alpha_64": (["learner.method=lora", "learner.alpha=64"], (3e-4,)),
-    "lora_replay": (["learner.method=lora", "learner.replay=2"], (3e-4, 1e-3)),
     "full": (["learner.method=full"], (3e-6, 1e-5, 3e-5, 1e-4)),
-    "full_replay": (["learner.method=full", "learner.replay=2"], (1e-5, 3e-5)),
+    # Two background documents in each step.
+    "sparse_replay": ([_REPLAY], (0.4,)),
+    "plain_replay": ([*_PLAIN, _REPLAY], (0.2,)),
+    "tf_replay": ([*_PLAIN, "learner.selection=tf", _REPLAY], (0.2,)),
+    "random_replay": ([*_PLAIN, "learner.selection=random", _REPLAY], (0.4,)),
+    "kl_replay": ([*_PLAIN, "learner.selection=kl", _REPLAY], (0.2,)),
+    "read_replay": ([*_READ, _REPLAY], (0.1,)),
+    "memory_replay": ([*_MEMORY, _REPLAY], (1e-3,)),
+    "lora_replay": (["learner.method=lora", _REPLAY], (3e-4, 1e-3)),
+    "full_replay": (["learner.method=full", _REPLAY], (1e-5, 3e-5)),
 }
 
 

@@ -119,11 +119,12 @@ def test_patches_and_ask(tmp_path):
     assert kinds == ["each alone"] * 4 + ["both on"] + ["merged"] * 4
     for row in rows[1:]:
         assert 0 <= row["first"] <= 1 and 0 <= row["second_trained"] <= 1
-    [row] = _rows(tmp_path, "ask", "--patch", str(tmp_path / "first.safetensors"), "--rounds", "1")
+    [taught] = map(str, tmp_path.glob("first-*.safetensors"))
+    [row] = _rows(tmp_path, "ask", "--patch", taught, "--rounds", "1")
     assert row["first_token_seconds"] > 0 and row["tokens_per_second"] > 0
     assert row["rows"] == 24
     (tmp_path / "rows.json").unlink()
-    given = ["--patch", str(tmp_path / "first.safetensors"), "--facts", "2"]
+    given = ["--patch", taught, "--facts", "2"]
     known = f"evaluate.known={c.evaluate.known}"
     rows = _rows(tmp_path, "later_facts", *given, *overrides, known)
     assert [row["part"] for row in rows] == list(later_facts.PARTS)
@@ -132,7 +133,7 @@ def test_patches_and_ask(tmp_path):
         assert 0 <= row["reworded_low"] <= row["reworded"] <= row["reworded_high"] <= 1
     first, behind, silenced, more = (row["slots"] for row in rows)
     assert first == behind == silenced == 24 < more
-    stream = ["--stream", str(tmp_path / "first.safetensors"), "lessons.count=2"]
+    stream = ["--stream", taught, "lessons.count=2"]
     rows = _rows(tmp_path, "patches", "--only", "stream", *stream, *overrides)
     kinds = [row["what"].rpartition(", ")[2] for row in rows if row["part"] == "stream"]
     assert kinds[:2] == ["float32", "low_rank"] and rows[-1]["seconds"] > 0

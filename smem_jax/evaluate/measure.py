@@ -6,7 +6,7 @@ from typing import NamedTuple
 from smem_jax.data import wordings
 from smem_jax.data.facts import Fact
 from smem_jax.data.questions import Question
-from smem_jax.evaluate import generate, nll, score
+from smem_jax.evaluate import generate, nll, recall, score
 from smem_jax.models.pretrained import Tokenizer
 from smem_jax.models.transformer import Transformer
 
@@ -79,15 +79,15 @@ def measure(
             figures[name] = sum(right) / len(right)
     reworded = [probe for probe in asked if probe.kind == "reworded"]
     if reworded:
-        figures["taught_answer_nll"] = nll.answer_nll(
-            model, tokenizer, [p.prompt for p in reworded], [p.fact.answer for p in reworded]
-        ).mean
+        expected = [probe.fact.answer for probe in reworded]
+        followed = recall.follows(model, tokenizer, [p.prompt for p in reworded], expected)
+        figures["taught_answer_nll"] = float(followed.nll.mean())
     if text:
         figures["wikitext_nll"] = nll.text_nll(model, tokenizer, text).mean
     if questions:
         prompts = wordings.prompts([q.question for q in questions], [wordings.ASK_FRAME])
-        first = [q.answers[0] for q in questions]
-        figures["nq_answer_nll"] = nll.answer_nll(model, tokenizer, prompts, first).mean
+        followed = recall.follows(model, tokenizer, prompts, [q.answers[0] for q in questions])
+        figures["nq_answer_nll"] = float(followed.nll.mean())
         predicted = generate.answers(model, tokenizer, prompts, max_new_tokens)
         scores = [score.f1(p, q.answers) for p, q in zip(predicted, questions, strict=True)]
         figures["nq_f1"] = sum(scores) / len(scores)

@@ -20,7 +20,7 @@ from smem_jax.models.transformer import Transformer
 class Followed(NamedTuple):
     """Of each prompt: `right` bool, whether the model gives the answer; `nll` float64.
 
-    `nll` is nats per token of the answer, its end left out, as `evaluate.nll.answer_nll` gives it.
+    `nll` is nats per token of the answer, with the space before it and without an end.
     """
 
     right: np.ndarray

@@ -5,6 +5,7 @@ import json
 from collections.abc import Collection, Mapping
 from typing import get_args
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from smem_jax import slots
@@ -115,11 +116,24 @@ def memory_config(config: ConfigDict, width: int) -> MemoryConfig:
 def build(base: Pretrained, config: ConfigDict) -> Transformer:
     """The base model with an unfitted memory layer of zero values.
 
-    Raises InputError for a block that the model does not have.
+    Raises InputError for a block that the model does not have, and as `check_lengths` does.
     """
+    check_lengths(config, base.config.max_positions)
     model = Transformer.from_tensors(base.config, base.tensors)
     add_memory(model, config)
     return model
+
+
+def check_lengths(config: ConfigDict, max_positions: int) -> None:
+    """Raises InputError where background or lessons may be longer than the model's positions."""
+    for name in ("background.seq_len", "facts.seq_len", "lessons.lengths"):
+        if name.partition(".")[0] not in config:
+            continue  # facts are of `smem teach`, lessons of `smem stream`
+        if np.max(_field(config, name)) > max_positions:
+            raise InputError(
+                f"{name}={_field(config, name)} must be at most {max_positions}, the positions of "
+                "the model"
+            )
 
 
 def add_memory(model: Transformer, config: ConfigDict, table: CompactTable | None = None) -> None:

@@ -56,6 +56,7 @@ class _Base(NamedTuple):
 def load(config: ConfigDict) -> Inputs:
     """Reads all inputs, and measures what the cache does not hold."""
     base = _base(config)
+    retrofitted.check_lengths(config, base.model.config.max_positions)
     blocks = memory_blocks(base.model)
     block = blocks[0] if blocks else config.memory.block
     if blocks:

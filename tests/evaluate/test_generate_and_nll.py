@@ -99,21 +99,10 @@ def test_an_empty_prompt_and_one_too_long_are_refused(tiny):
         generate.generate(model, tokenizer, ["who?"], 600, [0])
 
 
-def test_answer_likelihood_is_that_of_its_tokens_alone(tiny):
-    model, tokenizer = tiny
-    found = nll.answer_nll(model, tokenizer, ["Q: who?\nA:", "what"], ["me", "a longer one"], 2)
-    for row, (prompt, answer) in enumerate([("Q: who?\nA:", " me"), ("what", " a longer one")]):
-        start, target = tokenizer.encode(prompt), tokenizer.encode(answer)
-        log_probabilities = _log_probabilities(model, start + target)
-        picked = [log_probabilities[len(start) - 1 + i, t] for i, t in enumerate(target)]
-        assert found.nll[row] == pytest.approx(-np.mean(picked), abs=1e-4)
-        assert found.tokens[row] == len(target)
-
-
 def test_text_likelihood_scores_every_token_but_the_first_once(tiny):
     model, tokenizer = tiny
     texts = ["some text to score", "and another line of it"]
-    found = nll.text_nll(model, tokenizer, texts, seq_len=8, batch_size=2)
+    found = nll.text_nll(model, tokenizer, texts, seq_len=8)
     ids = [t for text in texts for t in tokenizer.encode(f"{text}\n")]
     expected = 0.0
     for start in range(0, len(ids) - 1, 8):

@@ -243,6 +243,7 @@ def test_files_of_something_else_are_not_lost(config, finished, tmp_path):
         ("file", "", "lessons.file='' must name"),
         ("kind", "songs", "lessons.kind='songs' must be 'facts' or 'factbook'"),
         ("lengths", (16,), "'too_long': 8"),
+        ("lengths", (64, 600), r"lengths=\(64, 600\) must be at most 512, the positions of the"),
     ],
 )
 def test_lessons_that_cannot_be_are_refused(config, tmp_path, field, value, message):

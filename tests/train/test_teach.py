@@ -237,6 +237,8 @@ def _changed(config: ConfigDict, name: str, value: object) -> ConfigDict:
     [
         ("train.top_t", 65, "top_t=65 exceeds num_slots=64"),
         ("facts.seq_len", 8, "takes .* tokens, the sequence length is 8"),
+        ("facts.seq_len", 513, "facts.seq_len=513 must be at most 512, the positions of the model"),
+        ("background.seq_len", 513, "background.seq_len=513 must be at most 512, the positions"),
         ("facts.file", "none.jsonl", "none.jsonl: cannot be read"),
         ("memory.block", 2, "must be different numbers from 0 to 1"),
         ("memory.num_slots", 60, "must be a square number"),

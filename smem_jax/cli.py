@@ -142,6 +142,12 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument(
         "--output", type=Path, metavar="FILE", help="page for RESULTS, such as docs/RESULTS.md"
     )
+    report.add_argument(
+        "--compare",
+        nargs=2,
+        metavar="RUN",
+        help="show what differs between two runs of RESULTS, with intervals; seed* for all seeds",
+    )
 
     data = add("data", _data, "Prepare a data set for training, or list those there are.")
     data.add_argument("words", nargs="*", metavar="NAME", help="one of those that --list shows")
@@ -206,9 +212,12 @@ def _command() -> str:
 
 
 def _report(args: argparse.Namespace) -> None:
-    given = bool(args.words), bool(args.output)
-    if given != (not args.workdir,) * 2:
-        raise InputError("give --workdir DIR of a run, or RESULTS... with --output FILE")
+    paths = [Path(word) for word in args.words]
+    asked = [bool(args.workdir), bool(args.output), bool(args.compare)]
+    if sum(asked) != 1 or bool(paths) == bool(args.workdir):
+        raise InputError(
+            "give --workdir DIR of a run, or RESULTS... with --output FILE or --compare RUN RUN"
+        )
     if args.workdir:
         from smem_jax import report
 
@@ -216,7 +225,10 @@ def _report(args: argparse.Namespace) -> None:
         return
     from smem_jax.report import results
 
-    pages = results.by_experiment([Path(word) for word in args.words])
+    if args.compare:
+        print(results.compare(paths, *args.compare))
+        return
+    pages = results.by_experiment(paths)
     written = results.write(pages, args.output, args.output.parent / args.output.stem.lower())
     print(f"{args.output}: {', '.join(written)}")
 

@@ -173,6 +173,8 @@ def test_interrupt_says_that_the_run_can_go_on(monkeypatch, config_file, capsys)
         ),
         (["report", "--workdir", "w", "lines.jsonl"], "give --workdir DIR of a run, or"),
         (["report", "--workdir", "w", "--output", "o.md"], "give --workdir DIR of a run, or"),
+        (["report", "r.jsonl", "--output", "o.md", "--compare", "a", "b"], "give --workdir DIR"),
+        (["report", "--compare", "a", "b"], "give --workdir DIR of a run, or RESULTS..."),
         (
             ["teach", "--config", "c.py", "--workdir", "w", "--model", "m"],
             "--model m goes with --fact; beside --config, model=m is right",

@@ -94,16 +94,25 @@ def append(path: Path, record: Mapping[str, Any]) -> None:
 def items(workdir: Path) -> dict[str, dict[str, Any]]:
     """Some figures of a stream's work directory item by item: by name, `before` and `after`.
 
-    They are as `pack` writes them; none where before.npz or after.npz is missing.
+    They are as `pack` writes them; none where a file of the directory is missing. The items of
+    `recall_reworded` and `recall_trained` are the lessons of the stream, in its order, without
+    those that are not asked so; `before` is right after the lesson, `after` at the end.
     """
-    paths = (workdir / "before.npz", workdir / "after.npz")
+    paths = (workdir / "before.npz", workdir / "after.npz", workdir / "matrix.npz")
     if not all(path.is_file() for path in paths):
         return {}
-    before, after = map(files.read_npz, paths)
+    before, after, matrix = map(files.read_npz, paths)
+    pairs = {
+        name: (before[name], after[name]) for name in _ITEMS if name in before and name in after
+    }
+    for kind in ("reworded", "trained"):
+        learned, last = matrix[f"learned_{kind}"], matrix[kind][-1]
+        asked = np.isfinite(learned) & np.isfinite(last)
+        if asked.any():
+            pairs[f"recall_{kind}"] = (learned[asked], last[asked])
     return {
-        name: {"before": pack(before[name]), "after": pack(after[name])}
-        for name in _ITEMS
-        if name in before and name in after
+        name: {"before": pack(first), "after": pack(second)}
+        for name, (first, second) in pairs.items()
     }
 
 

@@ -22,7 +22,17 @@ def test_items_of_a_work_directory(tmp_path):
     np.savez(tmp_path / "before.npz", known=np.ones(4), nq_f1=np.array([0.25, 0.5]), other=[1])
     assert result_lines.items(tmp_path) == {}
     np.savez(tmp_path / "after.npz", known=np.array([1, 1, 0, 1]), nq_f1=np.array([0.2, 0.5]))
+    assert result_lines.items(tmp_path) == {}
+    none = np.nan
+    np.savez(
+        tmp_path / "matrix.npz",
+        learned_reworded=np.array([1, none, 0.5]),
+        reworded=np.array([[1, none, none], [0, none, 0.5]]),
+        learned_trained=np.full(3, none),
+        trained=np.full((2, 3), none),
+    )
     assert result_lines.items(tmp_path) == {
+        "recall_reworded": {"before": [1.0, 0.5], "after": [0.0, 0.5]},
         "known": {"before": "1111", "after": "1101"},
         "nq_f1": {"before": [0.25, 0.5], "after": [0.2, 0.5]},
     }

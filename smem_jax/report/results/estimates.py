@@ -8,7 +8,7 @@ narrower. How far seeds differ is told apart, as `spread`.
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -105,6 +105,32 @@ def more(one: Setting, other: Setting, figure: str, statistic: Statistic) -> Est
     if lost := _losses(one, other, figure, statistic):
         low, high = bootstrap.interval(lost[0] - lost[1])
     return Estimate(losses[0].mean - losses[1].mean, low, high, None)
+
+
+def more_recalled(one: Setting, other: Setting, kind: str) -> Estimate | None:
+    """How much more `one` recalls at the end than `other`: `kind` is 'reworded' or 'trained'.
+
+    Lessons are drawn in pairs, those of the same seed; no interval where the seeds differ or a line
+    lacks what was recalled lesson by lesson.
+    """
+    found = [recall(setting, kind) for setting in (one, other)]
+    if found[0] is None or found[1] is None:
+        return None
+    low = high = math.nan
+    by_seed = [
+        {run.get("seed", 0): _recalled(run, kind) for run in setting.runs}
+        for setting in (one, other)
+    ]
+    shapes = [{seed: shares.shape for seed, shares in shares_of.items()} for shares_of in by_seed]
+    if shapes[0] == shapes[1] and all(size for (size,) in shapes[0].values()):
+        differences = [by_seed[0][seed] - by_seed[1][seed] for seed in by_seed[0]]
+        low, high = bootstrap.interval(np.concatenate(differences))
+    return Estimate(found[0].mean - found[1].mean, low, high, None)
+
+
+def _recalled(run: Mapping[str, Any], kind: str) -> np.ndarray:
+    """What is recalled of each lesson at the end, float64; no lessons where the line lacks it."""
+    return result_lines.unpack(run.get("items", {}).get(f"recall_{kind}", {"after": ""})["after"])
 
 
 def items_of(setting: Setting, figure: str) -> tuple[np.ndarray, np.ndarray] | None:

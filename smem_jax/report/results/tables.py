@@ -16,25 +16,27 @@ _KEY = (
 )
 
 
-class _Column(NamedTuple):
+class Column(NamedTuple):
+    """A figure of the held-out suite: its heading, its name in a line, and how it is told."""
+
     head: str
     figure: str
     statistic: Statistic
     form: words.Form
 
 
-_KNOWN = _Column("known set lost, %", "known", "drop", words.percent)
-_WIKITEXT = _Column("WikiText rise, nats", "wikitext_nll", "change", words.nats)
-_F1 = _Column("NQ F1 lost, % of it", "nq_f1", "drop", words.percent)
-_FORGETTING = (_KNOWN, _F1, _WIKITEXT)
-_ELSEWHERE = (
-    _Column("known answers' NLL rise, nats", "known_nll", "change", words.nats),
-    _Column("NQ answers' NLL rise, nats", "nq_nll", "change", words.nats),
-    _Column("GSM8K rise, nats", "gsm8k_nll", "change", words.nats),
-    _Column("MMLU, points", "mmlu_accuracy", "change", words.points),
-    _Column("trivia choices, points", "trivia_choices_accuracy", "change", words.points),
-    _Column("untaught facts, points", "untaught_exact", "change", words.points),
-    _Column("untaught answers' NLL rise, nats", "untaught_nll", "change", words.nats),
+_KNOWN = Column("known set lost, %", "known", "drop", words.percent)
+_WIKITEXT = Column("WikiText rise, nats", "wikitext_nll", "change", words.nats)
+_F1 = Column("NQ F1 lost, % of it", "nq_f1", "drop", words.percent)
+FORGETTING = (_KNOWN, _F1, _WIKITEXT)
+ELSEWHERE = (
+    Column("known answers' NLL rise, nats", "known_nll", "change", words.nats),
+    Column("NQ answers' NLL rise, nats", "nq_nll", "change", words.nats),
+    Column("GSM8K rise, nats", "gsm8k_nll", "change", words.nats),
+    Column("MMLU, points", "mmlu_accuracy", "change", words.points),
+    Column("trivia choices, points", "trivia_choices_accuracy", "change", words.points),
+    Column("untaught facts, points", "untaught_exact", "change", words.points),
+    Column("untaught answers' NLL rise, nats", "untaught_nll", "change", words.nats),
 )
 
 
@@ -70,7 +72,7 @@ def elsewhere(picks: Sequence[Pick]) -> str:
     '' where nothing else was measured.
     """
     heads = ["method", "NQ F1 before", "after"]
-    heads += [column.head for column in _ELSEWHERE] + ["backward transfer, points"]
+    heads += [column.head for column in ELSEWHERE] + ["backward transfer, points"]
     rows = []
     for setting, _ in picks:
         f1 = estimates.before_and_after(setting, "nq_f1")
@@ -78,7 +80,7 @@ def elsewhere(picks: Sequence[Pick]) -> str:
             [
                 setting.method,
                 *([f"{score:.4f}" for score in f1] if f1 else 2 * [words.MISSING]),
-                *(_cell(setting, column) for column in _ELSEWHERE),
+                *(_cell(setting, column) for column in ELSEWHERE),
                 words.estimate(estimates.recall(setting, "backward_transfer"), words.points),
             ]
         )
@@ -107,7 +109,7 @@ def ratios(picks: Sequence[Pick]) -> str:
                         estimates.times(setting, base, column.figure, column.statistic),
                         words.factor,
                     )
-                    for column in _FORGETTING
+                    for column in FORGETTING
                 ),
             ]
         )
@@ -120,7 +122,7 @@ def ratios(picks: Sequence[Pick]) -> str:
 def ablation(axes: Sequence[ablations.Axis]) -> str:
     """One choice at a time; the reference of all in bold."""
     heads = ["choice", "value", "learning rate", "seeds", "recall reworded, %"]
-    heads += [column.head for column in _FORGETTING]
+    heads += [column.head for column in FORGETTING]
     rows = []
     for axis in axes:
         for number, (value, pick) in enumerate(zip(axis.values, axis.picks, strict=True)):
@@ -133,7 +135,7 @@ def ablation(axes: Sequence[ablations.Axis]) -> str:
                     str(len(setting.runs)),
                     words.estimate(estimates.recall(setting), words.percent)
                     + ("" if pick.reached else _MARK),
-                    *(_cell(setting, column) for column in _FORGETTING),
+                    *(_cell(setting, column) for column in FORGETTING),
                 ]
             )
     return words.table(heads, rows) if rows else ""
@@ -142,14 +144,14 @@ def ablation(axes: Sequence[ablations.Axis]) -> str:
 def every(settings: Sequence[Setting]) -> str:
     """All settings that were run, for whoever wants another rule than that of the headline."""
     heads = ["method", "settings", "seeds", "recall reworded, %"]
-    heads += [column.head for column in _FORGETTING]
+    heads += [column.head for column in FORGETTING]
     rows = []
     for setting in settings:
         lost = [
             words.estimate(
                 estimates.without_interval(setting, column.figure, column.statistic), column.form
             )
-            for column in _FORGETTING
+            for column in FORGETTING
         ]
         recall = words.percent(choose.learned(setting))
         rows.append(
@@ -222,7 +224,7 @@ def _rule(picks: Sequence[Pick], settings: Sequence[Setting]) -> str:
     return text
 
 
-def _cell(setting: Setting, column: _Column) -> str:
+def _cell(setting: Setting, column: Column) -> str:
     found = estimates.held_out(setting, column.figure, column.statistic)
     return words.estimate(found, column.form)
 

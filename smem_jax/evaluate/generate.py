@@ -60,7 +60,7 @@ def generate(
     positions of the model.
     """
     rows = [tokenizer.encode(prompt) for prompt in prompts]
-    _check_lengths(prompts, rows, max_new_tokens, model.config.max_positions)
+    check_lengths(prompts, rows, max_new_tokens, model.config.max_positions)
     found = _continue(model, tokenizer.pad_id, rows, max_new_tokens, stop_token_ids, [], batch_size)
     return [tokenizer.decode(ids[:count]) for ids, count in found]
 
@@ -145,9 +145,13 @@ def _continue(
     return found
 
 
-def _check_lengths(
+def check_lengths(
     prompts: Sequence[str], rows: Sequence[list[int]], max_new_tokens: int, max_positions: int
 ) -> None:
+    """Raises InputError for a prompt without tokens, or that leaves no room for the new ones.
+
+    `rows` are the tokens of the prompts.
+    """
     longest = max_positions - max_new_tokens
     if longest < 1:
         raise InputError(

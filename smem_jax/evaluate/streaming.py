@@ -7,8 +7,8 @@ import jax
 import numpy as np
 from flax import nnx
 
-from smem_jax.errors import InputError
 from smem_jax.evaluate.batching import pad_rows, power_of_two
+from smem_jax.evaluate.generate import check_lengths
 from smem_jax.evaluate.sampling import Choice, Sampling, choice, choose
 from smem_jax.models.pretrained import Tokenizer
 from smem_jax.models.transformer import KVCache, Transformer, default_positions
@@ -34,14 +34,7 @@ class Streamer:
         """
         sampling.check()
         ids = self._tokenizer.encode(prompt)
-        longest = self._config.max_positions - sampling.max_new_tokens
-        if longest < 1:
-            raise InputError(
-                f"max_new_tokens={sampling.max_new_tokens} must be below "
-                f"{self._config.max_positions}, the positions of the model"
-            )
-        if not 1 <= len(ids) <= longest:
-            raise InputError(f"the prompt has {len(ids)} tokens; 1 to {longest} are right")
+        check_lengths([prompt], [ids], sampling.max_new_tokens, self._config.max_positions)
         shown, made = "", list[int]()
         for token in self._tokens(ids, sampling):
             if token in stops:

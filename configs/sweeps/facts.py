@@ -33,6 +33,9 @@ METHODS: Methods = {
         [*_PLAIN, "learner.optimizer=sgd", "learner.steps=1"],
         (1000.0, 3000.0, 10000.0),
     ),
+    # That with as many steps as the others, and with the extensions.
+    "paper_8_steps": ([*_PLAIN, "learner.optimizer=sgd"], (300.0, 1000.0, 3000.0)),
+    "sgd": (["learner.optimizer=sgd"], (1000.0, 3000.0)),
     "sparse": ([], (0.2, 0.4)),
     # One extension less each, another threshold of the gate, or fewer slots.
     "no_gate": (_NO_GATE, (0.2, 0.4)),

@@ -34,7 +34,7 @@ from smem_jax.patch import directory, together
 from smem_jax.patch import load as load_patch
 from smem_jax.stream_settings import teaching_defaults
 from smem_jax.train import background as backgrounds
-from smem_jax.train import learners, retrofitted
+from smem_jax.train import learners, retrofitted, teacher
 from smem_jax.train.teacher import Teacher
 
 _MOST_PASSES = 8  # over the wordings of a fact
@@ -67,8 +67,8 @@ class MemoryModel:
           paraphrases: wordings of your own, one line each, trained on in place of as many that
             rules make; with the question, the first `lessons.passages` (16) count.
 
-        Raises InputError for an empty question, answer or wording, one that is too long, and where
-        no row of the memory is free.
+        Spaces around each are dropped. Raises InputError for an empty question, answer or wording,
+        one that is too long, and where no row of the memory is free or the loss is not finite.
         """
         if isinstance(paraphrases, str):
             raise InputError(f"paraphrases={paraphrases!r} must be a list of questions")
@@ -79,6 +79,7 @@ class MemoryModel:
         ):
             if not text.strip() or "\n" in text:
                 raise InputError(f"{name}={text!r} must be one line of text")
+        question, answer, *paraphrases = (text.strip() for text in (question, answer, *paraphrases))
         c = self._settings
         if self._teacher is None:
             self._teacher = self._new_teacher()
@@ -95,7 +96,8 @@ class MemoryModel:
         """The answer to a question, apart from all that was asked before; greedy by default.
 
         With `chat`, in the chat template of the base model, which knows facts less well than the
-        frame that they are taught in; InputError where it has none.
+        frame that they are taught in. Raises InputError where it has none, for a question that is
+        empty or leaves no room in the positions of the model, and for a sampling that is none.
         """
         conversation = self._conversation
         if conversation is None or sampling is not None or conversation.chat != chat:
@@ -126,19 +128,24 @@ class MemoryModel:
             raise InputError(f"no patch named {name!r} is on the model; these are: {there}")
         self._put([patch for patch in self._patches if patch.about.name != name])
 
-    def save(self, path: str | Path, *, storage: str = "int8") -> None:
+    def save(self, path: str | Path, *, storage: str = "int8", overwrite: bool = False) -> None:
         """Writes what was taught since the last `save` to a patch, which stays on the model.
 
-        The model then answers with the rows as they are stored: a fact taught in many passes needs
-        more than the few directions of 'low_rank'. Raises InputError where nothing
-        was taught.
+        The model then answers with the rows as they are stored: 'float32', 'bfloat16', 'int8' or
+        'low_rank', of whose few directions a fact taught in many passes needs more.
+
+        Raises InputError, and what was taught is kept, where nothing was taught, for a patch of a
+        name that is on the model, and where the file is there already, unless `overwrite` is set.
         """
         path = Path(path)
         name = patches.name_for(path)
         if name in self.patch_names:
             raise InputError(f"{path}: a patch of that name is on the model already")
         patch = self._learned(name, storage)
-        patches.save(patch, path)
+        try:
+            patches.save(patch, path, is_new=not overwrite)
+        except FileExistsError as error:
+            raise InputError(f"{path} is there already; overwrite=True replaces it") from error
         self._taught = []
         self._put([*self._patches, patch])
 
@@ -215,8 +222,10 @@ class MemoryModel:
 
     def _new_teacher(self) -> Teacher:
         c = self._settings
-        background = self._background()
         known = patches.combined(self._patches) if self._patches else None
+        teacher.check(c.learner, known)  # before the background takes minutes
+        retrofitted.check_lengths(c, self._base.config.max_positions)
+        background = self._background()
         if self._layout is None:  # else they are those of the patches
             backgrounds.apply(background, self._base, c.memory.block)
         return Teacher(
@@ -292,6 +301,7 @@ def load(
     settings = teaching_defaults() if settings is None else settings
     found = settings_of(given, settings, model or settings.model or pretrained.SMOLLM2)
     learners.check(found)
+    teacher.check(found.learner)
     if found.compute_dtype != "float32":
         raise InputError(
             f"compute_dtype={found.compute_dtype!r} is for streams; 'float32' is right here"

@@ -52,6 +52,11 @@ def test_a_fact_is_taught_kept_and_taken_away(settings, tmp_path):
     again.teach("What is in the box?", "Bob")
     with pytest.raises(InputError, match="1 facts were taught and not saved"):
         again.revert("first")
+    taken = tmp_path / "taken.safetensors"
+    taken.write_text("of someone")
+    with pytest.raises(InputError, match=r"taken.safetensors is there already; overwrite=True"):
+        again.save(taken)
+    assert taken.read_text() == "of someone"
     again.save(tmp_path / "second.safetensors", storage="float32")
     assert again.ask("What is in the box?").startswith("Bob")
     assert not set(patches.load(tmp_path / "second.safetensors").slots) & set(patch.slots)
@@ -130,6 +135,11 @@ def test_bad_input_is_refused(settings, tmp_path):
         ("learner", "learning_rate", -1.0, "learner.learning_rate=-1.0 must be above 0"),
         ("", "compute_dtype", "bfloat16", "compute_dtype='bfloat16' is for streams"),
         ("memory", "gate", True, "memory.gate=True is for models pretrained with it"),
+        ("memory", "score_scale", 0.0, "score_scale=0.0 must be above 0"),
+        ("learner", "replay", 4, "learner.replay=4 must be 0 to teach facts"),
+        ("learner", "relevance_threshold", 0, "learner.relevance_threshold=0 is for streams"),
+        ("learner", "relevance_window", 5000, "relevance window=5000 must be from 1 to 4096"),
+        ("lessons", "lengths", (), "lessons.lengths=() must be one number or more"),
     ],
 )
 def test_settings_that_cannot_be_right_are_refused(settings, section, field, value, message):
@@ -141,6 +151,32 @@ def test_settings_that_cannot_be_right_are_refused(settings, section, field, val
 
 def test_the_model_may_stand_in_the_settings(settings):
     assert api.load(settings=settings).ask("Who?") == load(settings).ask("Who?")
+
+
+def test_spaces_around_a_fact_are_no_part_of_it(settings):
+    losses = {
+        load(settings).teach(*fact)
+        for fact in (("Who has the key?", "Ada"), (" Who has the key?\t", " Ada "))
+    }
+    assert len(losses) == 1
+
+
+def test_what_a_teacher_refuses_is_told_before_the_background_is_read(
+    settings, tmp_path, monkeypatch
+):
+    model, path = load(settings), tmp_path / "first.safetensors"
+    model.teach("Who has the old key?", "Ada")
+    model.save(path)
+    monkeypatch.setattr(backgrounds, "read", None)
+    monkeypatch.setattr(backgrounds, "kept", None)
+    for section, field, value, message in (
+        ("learner", "relevance_window", 7, "the patches have the relevance gate"),
+        ("lessons", "lengths", (600,), r"lessons.lengths=\(600,\) must be at most 512"),
+    ):
+        other = settings.copy_and_resolve_references().unlock()
+        other[section][field] = value
+        with pytest.raises(InputError, match=message):
+            load(other, path).teach("What is in the box?", "Bob")
 
 
 def test_a_background_file_of_other_queries_is_refused_beside_a_patch(settings, tmp_path):

@@ -67,10 +67,10 @@ def write(
     together.check(given)
     if given or adapter is None:
         together.layout(given)
-        named = given[0].about.base
+        named = model or given[0].about.base
     else:
         named = model or peft.base_of(adapter)
-    base = pretrained.load(model or named)
+    base = pretrained.load(named)
     if given:
         together.check_base(given[0], pretrained.fingerprint(base.tensors))
     if adapter is not None:
@@ -81,7 +81,7 @@ def write(
         for patch in given:
             patches.save(patch, directory.place(partial, patch.about.name))
         if adapter is not None:
-            peft.save(adapted, partial / peft.DIRECTORY, model or named)
+            peft.save(adapted, partial / peft.DIRECTORY, named)
         card = _card(given, named, adapter, patches.name_for(output))
         (partial / "README.md").write_text(card)
         export.write(base, partial)

@@ -55,6 +55,8 @@ class MemoryConfig:
             )
         if self.key_dim < 2 or self.key_dim % 2:
             raise InputError(f"key_dim={self.key_dim} must be even and at least 2")
+        if not self.score_scale > 0:
+            raise InputError(f"score_scale={self.score_scale} must be above 0")
         if self.row_dim < 1:
             raise InputError(f"value_dim={self.row_dim} must be at least 1")
         if self.num_heads < 1:

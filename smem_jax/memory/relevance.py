@@ -19,6 +19,7 @@ from flax import nnx
 from smem_jax.errors import InputError
 
 NO_GROUP = -1
+_MOST = 4096  # reads, and tokens
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,8 +31,8 @@ class Relevance:
 
     def __post_init__(self):
         for name, value in dataclasses.asdict(self).items():
-            if value < 1:
-                raise InputError(f"relevance {name}={value} must be at least 1")
+            if not 1 <= value <= _MOST:
+                raise InputError(f"relevance {name}={value} must be from 1 to {_MOST}")
 
 
 def co_reads(

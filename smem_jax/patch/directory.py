@@ -79,12 +79,20 @@ def _check_directory(directory: Path) -> None:
 
 
 def revert(name: str, directory: Path) -> None:
-    """Takes an applied patch away; InputError where there is none of that name."""
-    found = {file.load(path).about.name: path for path in _applied(directory)}
+    """Takes an applied patch away, a damaged one, too; InputError where none has that name."""
+    found = {_name(path): path for path in _applied(directory)}
     if name not in found:
         there = ", ".join(found) or "none"
         raise InputError(f"{directory}: no patch {name!r} is applied; these are: {there}")
     found[name].unlink()
+
+
+def _name(path: Path) -> str:
+    """The name of a patch; that of its file where it is damaged."""
+    try:
+        return file.load(path).about.name
+    except InputError:
+        return path.stem
 
 
 def base(directory: Path) -> str:

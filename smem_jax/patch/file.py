@@ -18,7 +18,6 @@ _FORMAT = sealed_file.Format("smem_jax.patch", "1", "a memory patch", "smem patc
 _MAX_HEADER_BYTES = 2**24
 _ROWS = "rows."  # before the names of the arrays of rows
 _MAX_SLOTS = 2**31 - 1
-_LONGEST_WINDOW = 4096  # tokens of a relevance gate, and reads
 
 
 def save(patch: Patch, path: Path, *, is_new: bool = False) -> None:
@@ -95,9 +94,7 @@ def _is_right(name: str, value: Any) -> bool:
     if name in ("relevance", "taught") and value is None:
         return True
     if name == "relevance":
-        return isinstance(value, dict) and all(
-            type(size) is int and size <= _LONGEST_WINDOW for size in value.values()
-        )
+        return isinstance(value, dict) and all(type(size) is int for size in value.values())
     if name == "taught":
         return isinstance(value, list) and all(isinstance(text, str) for text in value)
     if name == "memory":

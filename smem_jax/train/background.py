@@ -25,6 +25,7 @@ from ml_collections import ConfigDict
 
 from smem_jax.data.questions import Question, read_questions
 from smem_jax.data.text import read_text
+from smem_jax.data.wordings import check_frames
 from smem_jax.errors import InputError
 from smem_jax.evaluate.batching import pad_rows
 from smem_jax.memory import fit
@@ -95,7 +96,7 @@ def documents(
     """
     filled = _windows(tokenizer, [f"{paragraph}\n" for paragraph in text], seq_len)
     qa = [
-        f"{frames[i % len(frames)].format(question=q.question)} {q.answers[0]}\n"
+        f"{frames[i % len(frames)].replace('{question}', q.question)} {q.answers[0]}\n"
         for i, q in enumerate(questions)
     ]
     if packed:
@@ -118,8 +119,10 @@ def _windows(tokenizer: Tokenizer, lines: Sequence[str], seq_len: int) -> np.nda
 def read(section: ConfigDict, tokenizer: Tokenizer, frames: Sequence[str]) -> Documents:
     """The documents of the files in a section `background`, as `documents` makes them.
 
-    Raises InputError where it names no file, and for a file that is malformed.
+    Raises InputError where it names no file, for a file that is malformed, and for frames that are
+    none.
     """
+    check_frames(frames)
     if not (section.text or section.questions):
         raise InputError("background.text and background.questions are both ''; one must be a file")
     text = read_text(section.text) if section.text else []

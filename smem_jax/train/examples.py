@@ -79,12 +79,17 @@ class Schedule:
         self._batch_size = batch_size
         self._seed = seed
         sizes = np.asarray([len(facts) for facts in self._facts])
-        self._shares = sizes / sizes.sum()
+        self._ends = np.cumsum(sizes / sizes.sum())
+        self._steps: list[tuple[int, int]] = []  # group of each step, and how often it came before
+        self._taken = [0] * len(groups)
 
     def batch(self, step: int) -> tuple[int, np.ndarray]:
         """The group and the rows [batch_size] of `step` (from 0)."""
-        group = self._group(step)
-        place = sum(self._group(earlier) == group for earlier in range(step))
+        while len(self._steps) <= step:
+            group = self._group(len(self._steps))
+            self._steps.append((group, self._taken[group]))
+            self._taken[group] += 1
+        group, place = self._steps[step]
         facts = self._facts[group]
         first = place * self._batch_size
         positions = np.arange(first, first + self._batch_size)
@@ -98,8 +103,7 @@ class Schedule:
     def _group(self, step: int) -> int:
         """Group of a step: of the shares, the one that a low-discrepancy number falls in."""
         point = (0.5 + step * 0.6180339887498949) % 1.0
-        group = int(np.searchsorted(np.cumsum(self._shares), point))
-        return min(group, len(self._shares) - 1)
+        return min(int(np.searchsorted(self._ends, point)), len(self._ends) - 1)
 
     def _order(self, group: int, epoch: int) -> np.ndarray:
         random = np.random.default_rng((self._seed, group, epoch))

@@ -49,8 +49,10 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, most: int) -> np.n
     content = archive.read(member)
     file = io.BytesIO(content)
     np.lib.format.read_magic(file)
-    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-    return np.frombuffer(content, dtype, offset=file.tell()).reshape(shape)
+    shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(file)
+    return np.frombuffer(content, dtype, offset=file.tell()).reshape(
+        shape, order="F" if is_fortran else "C"
+    )
 
 
 def is_new(workdir: Path) -> bool:

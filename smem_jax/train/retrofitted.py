@@ -47,7 +47,7 @@ def check(config: ConfigDict) -> None:
     if not config.model:
         raise InputError("model='' must name a .gguf file, a directory or package:NAME/FILE")
     check_fields(config, _CHOICES, _AT_LEAST)
-    for name in ("train.learning_rate", "train.final_learning_rate", "memory.score_scale"):
+    for name in ("train.learning_rate", "train.final_learning_rate"):
         if not _field(config, name) > 0:
             raise InputError(f"{name}={_field(config, name)} must be above 0")
     if config.train.batch_size % config.train.num_parts:

@@ -34,9 +34,6 @@ def check(config: ConfigDict) -> None:
     retrofitted.check_fields(config, {}, _AT_LEAST)
     learners.check(config)
     check_frames(config.lessons.frames)
-    lengths = config.lessons.lengths
-    if not lengths or min(lengths) < 1:
-        raise InputError(f"lessons.lengths={lengths} must be one number or more, each at least 1")
     _check_tasks(config.evaluate)
 
 

@@ -54,7 +54,7 @@ class _Base(NamedTuple):
 
 
 def load(config: ConfigDict) -> Inputs:
-    """Reads all inputs, and measures what the cache does not hold."""
+    """Reads all inputs, and measures what neither `background.file` nor the cache holds."""
     base = _base(config)
     retrofitted.check_lengths(config, base.model.config.max_positions)
     blocks = memory_blocks(base.model)
@@ -142,6 +142,8 @@ def _background(
     config: ConfigDict, base: _Base, block: int, documents: backgrounds.Documents
 ) -> backgrounds.Background:
     memory = "pretrained" if base.is_pretrained else retrofitted.description(config)
+    if config.background.file:
+        return backgrounds.load(Path(config.background.file), base.fingerprint, memory)
     sample_tokens = config.background.sample_tokens
     contents = (array.tobytes() for array in documents)
     key = _hash(base.fingerprint, memory, *contents, sample_tokens)

@@ -59,14 +59,8 @@ class Teacher:
         lengths: tuple[int, ...],
         known: patches.Combined | None = None,
     ):
-        _check(learner)
         c = memory_layer(model, block).config
-        self.relevance = Relevance(learner.relevance_threshold, learner.relevance_window)
-        if known is not None and known.relevance not in (None, self.relevance):
-            raise InputError(
-                f"the patches have the relevance gate {known.relevance}; lessons on top of them "
-                f"would have {self.relevance}"
-            )
+        self.relevance = check(learner, known)
         self._tokenizer, self._lengths, self._steps = tokenizer, lengths, learner.steps
         self._settings = step.Settings(
             block,
@@ -215,8 +209,11 @@ class Teacher:
         self._rows = np.concatenate([self._rows, rows.astype(np.float32)])
 
 
-def _check(learner: ConfigDict) -> None:
-    """Raises InputError for what is not done here."""
+def check(learner: ConfigDict, known: patches.Combined | None = None) -> Relevance:
+    """The relevance gate of what would be taught.
+
+    Raises InputError for a learner that a `Teacher` is not, and for patches with another gate.
+    """
     for name, right in (
         ("method", "sparse"),
         ("select_once", True),
@@ -228,6 +225,17 @@ def _check(learner: ConfigDict) -> None:
             raise InputError(f"learner.{name}={learner[name]!r} must be {right!r} to teach facts")
     if learner.selection == "random":
         raise InputError("learner.selection='random' is for streams; 'tf_idf' teaches facts")
+    if not learner.relevance_threshold:
+        raise InputError(
+            "learner.relevance_threshold=0 is for streams; facts need a gate, such as 24 reads"
+        )
+    gate = Relevance(learner.relevance_threshold, learner.relevance_window)
+    if known is not None and known.relevance not in (None, gate):
+        raise InputError(
+            f"the patches have the relevance gate {known.relevance}; lessons on top of them would "
+            f"have {gate}"
+        )
+    return gate
 
 
 @functools.partial(jax.jit, static_argnames=("graphdef", "block"))

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -58,6 +59,12 @@ def test_an_exported_directory_has_the_logits_of_the_patched_model(two_patches, 
     card = (out / "README.md").read_text()
     assert "51 rows for a table of 64 slots in block 0" in card
     assert "memory patches:\na, b" in card and "- b two" in card
+    # The card names the model that the weights were read from.
+    other = tmp_path / "elsewhere"
+    shutil.copytree(tmp_path / "model", other)
+    named = ["--model", str(other), "--output", str(tmp_path / "named")]
+    assert cli.main(["export", *given, *named]) == 0
+    assert str(other) in (tmp_path / "named" / "README.md").read_text()
     # The base model is the directory's own, wherever that goes.
     moved = out.rename(tmp_path / "moved")
     (tmp_path / "model").rename(tmp_path / "gone")

@@ -52,6 +52,21 @@ def test_a_name_is_new_and_what_may_not_be_there_is_refused(tmp_path):
     assert odd.read_bytes() == before
 
 
+def test_a_damaged_patch_can_be_taken_away_and_keeps_no_other_one_there(tmp_path):
+    for name, slots in (("good", range(8)), ("bad", range(8, 16))):
+        path = tmp_path / f"{name}.safetensors"
+        patches.save(patch_cases.make(slots, name=name), path)
+        directory.apply(path, tmp_path)
+    damaged = directory.place(tmp_path, "bad")
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    with pytest.raises(InputError, match="no patch 'worse' is applied; these are: bad, good"):
+        directory.revert("worse", tmp_path)
+    directory.revert("good", tmp_path)
+    assert directory.paths(tmp_path) == [damaged]
+    directory.revert("bad", tmp_path)
+    assert directory.paths(tmp_path) == []
+
+
 def test_a_file_in_the_place_of_the_patches_is_named(tmp_path):
     (tmp_path / "patches").write_text("")
     with pytest.raises(InputError, match="patches is a file; a directory is right"):

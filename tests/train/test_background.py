@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tiny_stream
 
-from smem_jax.data.questions import read_questions
+from smem_jax.data.questions import Question, read_questions
 from smem_jax.errors import InputError
 from smem_jax.models import pretrained
 from smem_jax.models.retrofit import memory_layer
@@ -60,6 +60,26 @@ def test_nothing_to_read_is_refused(inputs):
         background.read(config.background, base.tokenizer, config.lessons.frames)
     with pytest.raises(InputError, match="fills no window of 64 tokens"):
         background.documents(base.tokenizer, ["short"], [], [], 64, packed=True)
+
+
+@pytest.mark.parametrize("frames", [(), ("Q {q}",)])
+def test_frames_that_are_none_are_refused(inputs, frames):
+    config, base, _ = inputs
+    with pytest.raises(InputError, match=r"must be a list of|must hold \{question\} once"):
+        background.read(config.background, base.tokenizer, frames)
+
+
+def test_a_question_may_have_braces(inputs):
+    _, base, _ = inputs
+    [question] = background.documents(
+        base.tokenizer,
+        [],
+        [Question("what is {0}", ("a {set}",))],
+        ["Q: {question}\nA:"],
+        64,
+        False,
+    ).tokens
+    assert "Q: what is {0}\nA: a {set}\n" in base.tokenizer.decode(question.tolist())
 
 
 def test_packed_questions_fill_windows(inputs):

@@ -3,7 +3,7 @@
 import pytest
 
 from smem_jax.data.byte_tokenizer import ByteTokenizer
-from smem_jax.train.examples import by_length
+from smem_jax.train.examples import Schedule, by_length
 
 
 @pytest.mark.parametrize(
@@ -21,3 +21,18 @@ def test_groups_are_of_like_lengths_and_none_is_empty(count, num_lengths, expect
     pairs = [(n, "q" * (5 + 30 * n), "a") for n in range(count)]
     groups = by_length(ByteTokenizer(), pairs, 256, num_lengths)
     assert [group.fact.tolist() for group in groups] == expected
+
+
+def test_a_batch_depends_on_its_step_alone():
+    pairs = [(n, "q" * (5 + 30 * (n % 3)), "a") for n in range(12)]
+    groups = by_length(ByteTokenizer(), pairs, 256, 3)
+    in_order = Schedule(groups, 4, seed=1)
+    batches = [in_order.batch(step) for step in range(40)]
+    for step in (39, 7, 0):
+        group, rows = Schedule(groups, 4, seed=1).batch(step)
+        assert (group, rows.tolist()) == (batches[step][0], batches[step][1].tolist())
+    # Every row of a group comes once before any comes again.
+    for group, examples in enumerate(groups):
+        taken = [rows.tolist() for of, rows in batches if of == group]
+        once = [row for rows in taken[: len(examples.fact) // 4] for row in rows]
+        assert len(set(once)) == len(once) > 0

@@ -254,6 +254,21 @@ def test_lessons_that_cannot_be_are_refused(config, tmp_path, field, value, mess
     assert not (tmp_path / "run").exists()
 
 
+def test_a_background_file_is_used_and_refused_for_another_memory(config, finished, tmp_path):
+    [kept] = Path(config.cache).glob("background-*.safetensors")
+    other = config.copy_and_resolve_references().unlock()
+    other.background.file = str(tmp_path / "kept.safetensors")
+    shutil.copy(kept, other.background.file)
+    other.cache = str(tmp_path / "cache")
+    stream.run(other, tmp_path / "run")
+    with_file, without = (files.read_npz(w / "matrix.npz") for w in (tmp_path / "run", finished[0]))
+    np.testing.assert_array_equal(with_file["trained"], without["trained"])
+    assert not list(Path(other.cache).glob("background-*"))
+    other.memory.score_scale = 3.0
+    with pytest.raises(InputError, match="made for the memory layer"):
+        stream.run(other, tmp_path / "other")
+
+
 def test_what_the_model_knows_is_left_out_and_counted(config, tmp_path, monkeypatch):
     limits = []
 

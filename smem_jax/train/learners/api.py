@@ -133,6 +133,9 @@ def check(config: ConfigDict) -> None:
     # The optimizers of other methods have the same ranges, and a weight decay for 'sgd', too.
     decay = c.weight_decay if c.method == "sparse" else 0.0
     retrofitted.row_optimizer(ConfigDict({**c.to_dict(), "weight_decay": decay}))
+    lengths = config.lessons.lengths
+    if not lengths or min(lengths) < 1:
+        raise InputError(f"lessons.lengths={lengths} must be one number or more, each at least 1")
     if config.lessons.passages % c.steps:
         raise InputError(
             f"learner.steps={c.steps} must divide lessons.passages={config.lessons.passages}"

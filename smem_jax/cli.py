@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0 when done, 2 for bad input, 3 where `smem compile` finds that a configuration does not fit,
     130 when interrupted; 143 when `smem train` was asked to end and saved, 1 when it failed for
-    what may not be there at another try.
+    what may not be there at another try, and where runs of a `smem sweep` failed.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     debug = "--debug" in arguments

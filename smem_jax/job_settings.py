@@ -1,4 +1,4 @@
-"""Every configuration field of `smem train` and `smem compile`, with its default.
+"""Every configuration field of `smem train`, `pretrain` and `compile`, with its default.
 
 The fields of `smem teach` stand in `smem_jax.settings`.
 """

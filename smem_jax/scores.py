@@ -33,12 +33,18 @@ def tf_idf(counts: ArrayLike, document_frequency: ArrayLike, num_documents: Arra
       counts: reads of each slot in the batch, [num_slots].
       document_frequency: background batches that read each slot, integers [num_slots].
       num_documents: background batches in all.
+
+    Raises:
+      InputError: as `idf`, and for counts that are below 0, where concrete.
     """
     return term_frequency(counts) * idf(document_frequency, num_documents)
 
 
 def term_frequency(counts: ArrayLike) -> jax.Array:
-    """The share of each slot in the reads of the batch, float32; zeros where nothing was read."""
+    """The share of each slot in the reads of the batch, float32; zeros where nothing was read.
+
+    Raises InputError for counts that are below 0, where concrete.
+    """
     counts = not_negative("counts", counts)
     if jnp.issubdtype(counts.dtype, jnp.floating):
         counts = counts.astype(jnp.float32)  # in which their sum has room
@@ -63,6 +69,10 @@ def kl_share(
       counts: reads of each slot in the batch, [num_slots], or of some slots.
       document_frequency: background batches that read each slot, integers like `counts`.
       background_total: the sum over j, of all slots: `background_total(document_frequency)`.
+
+    Raises:
+      InputError: as `term_frequency`, for a frequency of no integer dtype, and for a total that is
+        no positive scalar.
     """
     total = _checked_total(background_total)
     share = term_frequency(counts)

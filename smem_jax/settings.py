@@ -1,4 +1,4 @@
-"""Every configuration field with its default.
+"""Every configuration field of `smem teach`, `background` and `explain`, with its default.
 
 A configuration file sets some of them (see `configs/`), the command line may set others.
 """

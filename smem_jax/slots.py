@@ -77,7 +77,11 @@ def access_counts(indices: ArrayLike, num_slots: int, mask: ArrayLike | None = N
 def add_document(document_frequency: ArrayLike, counts: ArrayLike) -> jax.Array:
     """Document frequency int32 [num_slots] with one more batch, whose access counts are given.
 
-    A batch counts once for a slot, however often it reads it. Start with zeros.
+    A batch counts once for a slot, however often it reads it. Start with zeros. A count that is not
+    above 0 is taken for no read.
+
+    Raises:
+      InputError: for a frequency that is no vector of integers, and counts of another shape.
     """
     document_frequency = integers("document_frequency", document_frequency, ndim=1)
     counts = same_shape("counts", counts, document_frequency)
@@ -89,6 +93,9 @@ def document_frequency(counts: ArrayLike) -> jax.Array:
 
     Args:
       counts: access counts of the batches, [num_batches, num_slots].
+
+    Raises:
+      InputError: for counts of another number of axes.
     """
     if jnp.ndim(counts) != 2:
         raise InputError(f"counts has shape {jnp.shape(counts)}; [num_batches, num_slots] is right")
@@ -206,6 +213,11 @@ def slot_scores(
         slots that 'kl' wants, since those given may be a few of them; the other modes take none.
       max_document_frequency: a slot that more documents read scores -inf and is never selected, in
         any mode; an integer from 0 on, or None for no limit. (scikit-learn's `max_df`.)
+
+    Raises:
+      InputError: for a mode that does not exist, a key or total with the wrong mode, shapes that
+        differ, and, where they are concrete, for counts or a limit below 0 and a frequency that so
+        many documents cannot have. Traced, such values give scores that mean nothing.
     """
     scores = _scores(counts, document_frequency, num_documents, mode, key, slots, background_total)
     if max_document_frequency is None:

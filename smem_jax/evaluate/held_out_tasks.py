@@ -163,8 +163,8 @@ class GSM8K:
 class RunningText:
     """`wikitext_nll`: nats per token of windows of 256 predictions.
 
-    The paragraphs are one stream of tokens, cut as `evaluate.nll.text_nll` does. What is left at
-    the end and does not fill a window is not measured, so that all items weigh the same.
+    The paragraphs are one stream of tokens, cut into these. What is left at the end and does not
+    fill a window is not measured, so that all items weigh the same.
     """
 
     def __init__(self, tokenizer: Tokenizer, texts: Sequence[str], limit: int | None = None):

@@ -66,7 +66,7 @@ def spherical_k_means(
 ) -> jax.Array:
     """Centres of length 1, [num_centres, dim], of points of length 1, [num_points, dim].
 
-    A centre that no point is nearest to moves to a random point, until the last pass.
+    A centre that no point is nearest to moves to a random point.
     """
     start_key, *keys = jax.random.split(key, num_iterations + 1)
     start = jax.random.choice(start_key, points, (num_centres,), replace=False)

@@ -50,8 +50,9 @@ class RowOptimizer(NamedTuple):
     `init(values)` gives the `RowState` of a table [num_slots, value_dim].
 
     `update(values, state, slots, gradient, learning_rate)` gives the table and the state after one
-    step. `slots` is int32 [top_t], distinct; entries of num_slots or more stand for nothing, as in
-    `smem_jax.slots.Selection`. `gradient` is float32 [top_t, value_dim]. Computes in float32 and
+    step. `slots` is int32 [top_t], distinct and not negative; entries of num_slots or more stand
+    for nothing, as in `smem_jax.slots.Selection`. `gradient` is float32 [top_t, value_dim],
+    `learning_rate` a float or a float32 scalar. Computes in float32 and
     rounds to the dtype of the table. Donate `values` and `state`, and nothing of their size is
     copied, but for a table of bfloat16 on a CPU: keep that as `smem_jax.bits`. Raises InputError
     for shapes that do not fit.
@@ -67,6 +68,9 @@ def row_sgd(momentum: float = 0.0, missed: Missed = "lazy") -> RowOptimizer:
     Args:
       momentum: decay of the accumulated gradient (`optax.trace`); 0 keeps no state.
       missed: what becomes of it in the steps in which a row is not chosen, see the module.
+
+    Raises:
+      InputError: for a momentum outside of [0, 1), and a `missed` that there is not.
 
     Example:
       >>> import jax.numpy as jnp
@@ -106,6 +110,9 @@ def row_adam(
       eps: added to the root of the latter.
       weight_decay: times the learning rate, the share by which a chosen row shrinks.
       missed: what becomes of the moments in the steps in which a row is not chosen, see the module.
+
+    Raises:
+      InputError: for a decay `b1` or `b2` outside of [0, 1), and a `missed` that there is not.
     """
     _check("b1", b1)
     _check("b2", b2)

@@ -48,7 +48,7 @@ class JobMetrics:
             self._in_all[name] += value
 
     def is_due(self, done: int) -> bool:
-        """Whether the step that made it `done` batches is written; the first two always are.
+        """Whether a training step that made it `done` batches is written; the first two are.
 
         Not those of a start: what is read in these steps is marked as seen, in the state.
         """

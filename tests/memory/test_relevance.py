@@ -44,9 +44,9 @@ def test_counts_are_of_the_own_group_within_the_window_and_the_document(seed, wi
     np.testing.assert_array_equal(whole, _counted(groups, window, np.zeros_like(segments)))
 
 
-@pytest.mark.parametrize(("threshold", "window"), [(0, 8), (8, 0), (-1, 8)])
+@pytest.mark.parametrize(("threshold", "window"), [(0, 8), (8, 0), (-1, 8), (8, 4097)])
 def test_a_gate_that_cannot_be_is_refused(threshold, window):
-    with pytest.raises(InputError, match="must be at least 1"):
+    with pytest.raises(InputError, match="must be from 1 to 4096"):
         Relevance(threshold, window)
 
 
